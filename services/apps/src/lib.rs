@@ -1,0 +1,1 @@
+//! The order services: one binary, a role per service.

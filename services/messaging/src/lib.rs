@@ -1,0 +1,1 @@
+//! Kafka and PostgreSQL messaging: producer, batch consumer, inbox, outbox, dead letters.
