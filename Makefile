@@ -1,0 +1,70 @@
+# Everything a developer, a user of the demo and CI run. `make` alone lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+DEVCLUSTER := target/debug/devcluster
+DEMO       := target/debug/demo
+# The cluster suites get a cluster of their own, so that they never touch a running demo.
+E2E_DIR    := .devcluster-e2e
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+# --- the demo ---------------------------------------------------------------
+
+.PHONY: demo
+demo: binaries ## Cluster, Kafka, PostgreSQL, operator, one pipeline, two orders; leaves it running
+	$(DEVCLUSTER) up
+	$(DEVCLUSTER) load
+	$(DEMO)
+
+.PHONY: demo-down
+demo-down: devcluster ## Remove every trace of the demo
+	$(DEVCLUSTER) down
+
+# --- build ------------------------------------------------------------------
+
+.PHONY: devcluster
+devcluster:
+	cargo build --locked -p devcluster
+
+.PHONY: prerequisites
+prerequisites: devcluster ## Install what the build and the cluster need (as root), or name it
+	$(DEVCLUSTER) prerequisites
+
+.PHONY: binaries
+binaries: prerequisites
+	cargo build --locked --workspace --bins
+
+.PHONY: crds
+crds: prerequisites ## Generate crds/ from the Rust types
+	cargo run --locked -q -p operator --bin crdgen -- crds
+
+# --- checks -----------------------------------------------------------------
+
+.PHONY: check
+check: prerequisites ## Format, lints and pure tests: the fast part of `make test`
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked -q -p contract -p domain
+
+.PHONY: test
+test: check test-services e2e ## Everything that CI runs
+
+.PHONY: test-services
+test-services: prerequisites ## Tests against a real broker, PostgreSQL and kube-apiserver
+	cargo test --locked --workspace --exclude e2e --no-run
+	$(DEVCLUSTER) with kafka,postgres,apiserver -- cargo test --locked --workspace --exclude e2e
+
+.PHONY: e2e
+e2e: binaries ## The suite on a whole cluster, which it starts and removes
+	cargo test --locked -p e2e --no-run
+	trap '$(DEVCLUSTER) --dir $(E2E_DIR) down' EXIT; \
+	  $(DEVCLUSTER) --dir $(E2E_DIR) up && $(DEVCLUSTER) --dir $(E2E_DIR) load && \
+	  DEVCLUSTER_DIR=$(E2E_DIR) cargo test --locked -p e2e -- --test-threads=1
+
+.PHONY: deny
+deny: ## Licences, duplicate and banned crates (needs cargo-deny)
+	cargo deny --locked check bans licenses sources
