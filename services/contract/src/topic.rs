@@ -1,0 +1,189 @@
+//! The catalogue of topics. A topic that is not here does not exist: the operator creates these, the services
+//! read and write these, and access is granted to these.
+
+use std::time::Duration;
+
+use strum::VariantArray;
+
+/// A topic of the order system. Names are without the pipeline's prefix, which is put before them outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, VariantArray)]
+#[expect(missing_docs, reason = "each topic's purpose stands in its spec, where tools can show it")]
+pub enum Topic {
+    OrdersCreated,
+    OrdersConfirmed,
+    OrdersCompleted,
+    OrdersCancelled,
+    InventoryReserved,
+    InventoryFailed,
+    InventoryReleased,
+    InventoryUpdated,
+    NotificationsSent,
+    OrderDlt,
+    InventoryDlt,
+    NotificationDlt,
+}
+
+/// What the catalogue says about a topic. Partitions, replication and retention are the pipeline's to choose,
+/// unless stated here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// The name, without prefix.
+    pub name: &'static str,
+    /// What a record's key is. Records of one key are in order, so the key decides what is.
+    pub key: KeyedBy,
+    /// What the broker does with old records.
+    pub cleanup: Cleanup,
+    /// How long records are kept, where the pipeline's default would be wrong.
+    pub retention_override: Option<Duration>,
+    /// What the topic is for, in a sentence.
+    pub purpose: &'static str,
+}
+
+/// What a record's key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyedBy {
+    /// The order: everything that happens to one order is in order.
+    OrderId,
+    /// The product: the levels of one product are in order.
+    ProductId,
+    /// The key of the record that was given up, whatever it was.
+    SourceKey,
+}
+
+/// What the broker does with old records (`cleanup.policy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleanup {
+    /// Removes them after the retention time.
+    Delete,
+    /// Keeps the last record of every key.
+    Compact,
+}
+
+impl Cleanup {
+    /// The value of Kafka's `cleanup.policy`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Compact => "compact",
+        }
+    }
+}
+
+/// Dead letters outlive the records beside them: twice the default seven days, so that one that arrives on a
+/// Friday can still be compared with its neighbours and replayed after a holiday.
+const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+impl Topic {
+    /// Every topic, in the order of an order's life.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// What the catalogue says about the topic.
+    #[must_use]
+    pub const fn spec(self) -> &'static TopicSpec {
+        match self {
+            Self::OrdersCreated => {
+                const { &of_order("orders.created", "An order was accepted; its saga begins.") }
+            }
+            Self::OrdersConfirmed => {
+                const { &of_order("orders.confirmed", "Every step of the order succeeded.") }
+            }
+            Self::OrdersCompleted => {
+                const { &of_order("orders.completed", "The order reached the end of its life.") }
+            }
+            Self::OrdersCancelled => {
+                const { &of_order("orders.cancelled", "A step failed or was late; undo what was done.") }
+            }
+            Self::InventoryReserved => {
+                const { &of_order("inventory.reserved", "Stock is held for the order.") }
+            }
+            Self::InventoryFailed => {
+                const { &of_order("inventory.failed", "The order's stock could not be reserved.") }
+            }
+            Self::InventoryReleased => const { &of_order("inventory.released", "Held stock is free again.") },
+            Self::InventoryUpdated => const { &INVENTORY_UPDATED },
+            Self::NotificationsSent => {
+                const { &of_order("notifications.sent", "The customer was told about the order.") }
+            }
+            Self::OrderDlt => const { &dead_letters("order.dlt", "What the order service gave up.") },
+            Self::InventoryDlt => {
+                const { &dead_letters("inventory.dlt", "What the inventory service gave up.") }
+            }
+            Self::NotificationDlt => {
+                const { &dead_letters("notification.dlt", "What the notification service gave up.") }
+            }
+        }
+    }
+
+    /// The name, without prefix.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.spec().name
+    }
+
+    /// The topic of this name (without prefix), if the catalogue has it.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|topic| topic.name() == name)
+    }
+
+    /// Whether the topic holds dead letters rather than events.
+    #[must_use]
+    pub const fn is_dead_letter(self) -> bool {
+        matches!(self.spec().key, KeyedBy::SourceKey)
+    }
+}
+
+impl std::fmt::Display for Topic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+const INVENTORY_UPDATED: TopicSpec = TopicSpec {
+    name: "inventory.updated",
+    key: KeyedBy::ProductId,
+    cleanup: Cleanup::Delete,
+    retention_override: None,
+    purpose: "A product's stock changed.",
+};
+
+const fn of_order(name: &'static str, purpose: &'static str) -> TopicSpec {
+    TopicSpec { name, key: KeyedBy::OrderId, cleanup: Cleanup::Delete, retention_override: None, purpose }
+}
+
+const fn dead_letters(name: &'static str, purpose: &'static str) -> TopicSpec {
+    TopicSpec {
+        name,
+        key: KeyedBy::SourceKey,
+        cleanup: Cleanup::Delete,
+        retention_override: Some(DEAD_LETTER_RETENTION),
+        purpose,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_lead_back_to_their_topic() {
+        let names: BTreeSet<&str> = Topic::ALL.iter().map(|topic| topic.name()).collect();
+
+        assert_eq!(names.len(), Topic::ALL.len());
+        for topic in Topic::ALL {
+            assert_eq!(Topic::from_name(topic.name()), Some(*topic));
+        }
+        assert_eq!(Topic::from_name("orders.refunded"), None);
+    }
+
+    #[test]
+    fn names_are_legal_in_kafka_and_as_kubernetes_object_names() {
+        for topic in Topic::ALL {
+            let legal = topic.name().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'.');
+            assert!(legal, "{topic}");
+        }
+    }
+}
