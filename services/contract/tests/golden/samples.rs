@@ -1,0 +1,95 @@
+//! One envelope per event, with every optional field filled at least once.
+
+use contract::{
+    CancelReason, Channel, ChannelOutcome, ChannelResult, Contact, Currency, Envelope, Event,
+    InventoryFailed, InventoryFailure, InventoryReleased, InventoryReserved, InventoryUpdated, Money,
+    NotificationKind, NotificationSent, OrderCancelled, OrderCompleted, OrderConfirmed, OrderCreated,
+    OrderId, OrderItem, ReleaseReason, Shortage, StockItem,
+};
+use uuid::Uuid;
+
+/// The samples, in the catalogue's order. The first has no cause; each other is caused by the first.
+pub(crate) fn all() -> Vec<Envelope> {
+    let events: Vec<Event> = orders().into_iter().chain(inventory()).chain([notification()]).collect();
+    events.into_iter().enumerate().map(|(index, event)| envelope(index, event)).collect()
+}
+
+fn envelope(index: usize, event: Event) -> Envelope {
+    let event_id = |index: usize| {
+        Uuid::from_u128(0x0195_b3d2_7c00_7000_8000_0000_0000_0000 + u128::try_from(index).unwrap())
+    };
+    Envelope {
+        event_id: event_id(index),
+        timestamp: "2026-03-20T09:15:30.250Z".parse().unwrap(),
+        correlation_id: "req-7f3a".parse().unwrap(),
+        causation_id: (index > 0).then(|| event_id(0)),
+        metadata: [("user".to_owned(), "ada".to_owned())].into(),
+        event,
+    }
+}
+
+fn orders() -> [Event; 4] {
+    let (order_id, total) = (order_id(), Money::new(5198, Currency::USD));
+    [
+        OrderCreated { order_id, customer: ada(), items: items(), total }.into(),
+        OrderConfirmed { order_id, customer: ada(), items: items(), total }.into(),
+        OrderCompleted { order_id, total }.into(),
+        OrderCancelled {
+            order_id,
+            customer: Contact { email: None, phone: None, ..ada() },
+            items: items(),
+            total,
+            reason: CancelReason::OutOfStock,
+            detail: "burger: 2 ordered, 1 available".into(),
+        }
+        .into(),
+    ]
+}
+
+fn inventory() -> [Event; 4] {
+    let (order_id, product_id) = (order_id(), "burger".parse().unwrap());
+    let held = vec![StockItem { product_id: "burger".parse().unwrap(), quantity: 2 }];
+    let shortages = vec![Shortage { product_id: "burger".parse().unwrap(), requested: 2, available: 1 }];
+    let expires_at = "2026-03-20T09:30:30Z".parse().unwrap();
+    [
+        InventoryReserved { order_id, items: held.clone(), expires_at }.into(),
+        InventoryFailed { order_id, reason: InventoryFailure::OutOfStock, shortages }.into(),
+        InventoryReleased { order_id, items: held, reason: ReleaseReason::OrderCancelled }.into(),
+        InventoryUpdated { product_id, on_hand: 98, reserved: 2, sold: 7, available: 98 }.into(),
+    ]
+}
+
+fn notification() -> Event {
+    let result = |channel, outcome, detail: Option<&str>| ChannelResult {
+        channel,
+        outcome,
+        detail: detail.map(str::to_owned),
+    };
+    NotificationSent {
+        order_id: order_id(),
+        kind: NotificationKind::Confirmed,
+        channels: vec![
+            result(Channel::Email, ChannelOutcome::Sent, None),
+            result(Channel::Sms, ChannelOutcome::Skipped, Some("no SMS provider is configured")),
+        ],
+    }
+    .into()
+}
+
+fn order_id() -> OrderId {
+    "0195b3d2-7bff-7abc-8def-0123456789ab".parse().unwrap()
+}
+
+fn ada() -> Contact {
+    Contact {
+        customer_id: "C-1001".parse().unwrap(),
+        first_name: "Ada".into(),
+        last_name: "Lovelace".into(),
+        email: Some("ada@example.com".into()),
+        phone: Some("+15550100".into()),
+    }
+}
+
+fn items() -> Vec<OrderItem> {
+    vec![OrderItem { product_id: "burger".parse().unwrap(), quantity: 2, unit_price_minor: 2599 }]
+}
