@@ -153,7 +153,7 @@ impl AclBinding {
 }
 
 /// Which ACLs are meant; what is none matches everything.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AclFilter {
     /// The kind of resource.
     pub resource: Option<ResourceKind>,

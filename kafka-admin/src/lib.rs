@@ -3,10 +3,13 @@
 
 mod acl;
 mod admin;
+mod batch;
+mod check;
 mod config;
 mod connect;
 mod error;
 mod group;
+mod memory;
 mod scram;
 mod topic;
 
@@ -20,6 +23,7 @@ pub use error::{Error, Retry, UnavailableCause};
 pub use group::{
     GroupDescription, GroupListing, GroupMember, GroupOffsets, GroupState, PartitionLag, TopicPartition,
 };
+pub use memory::MemoryAdmin;
 pub use scram::{ScramDeletion, ScramInfo, ScramMechanism, ScramUpsertion};
 pub use topic::{
     BrokerId, InvalidTopicName, NewTopic, Partition, PartitionGrowth, TopicDescription, TopicId, TopicName,
