@@ -1,1 +1,10 @@
-//! The rules of the order system: saga, stock, money. Pure: no clock, no I/O, no async.
+//! The rules of the order system: what happens to an order, to stock and to money.
+//!
+//! Pure: no clock (every function is told the time), no I/O, no async. Services load state, ask these functions
+//! what follows, and save it; the property tests ask the very same functions.
+
+pub mod catalogue;
+pub mod pricing;
+pub mod saga;
+pub mod stock;
+pub mod warehouse;
