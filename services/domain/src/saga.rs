@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 ///
 /// Total and idempotent: whatever arrives, however often and in whatever order, is either the one thing that
 /// the state waits for or changes nothing. Every state but the last two has a deadline, so none is stuck.
-#[must_use]
 pub fn advance(saga: &OrderSaga, input: Input, now: Timestamp) -> Transition {
     use Input::{DeadlinePassed, Notified, StepFailed, StepSucceeded};
     use OrderStatus::{Cancelled, Completed, Confirmed, Pending};
