@@ -1,1 +1,16 @@
 //! A real Kubernetes, Kafka and PostgreSQL on one machine, for the demo and the tests.
+//!
+//! Building blocks: [`process`] (children that never outlive their purpose), [`tools`] (what has to be built or
+//! fetched, once per user), [`kafka`], [`postgres`], [`apiserver`], [`mail`]. On top of them stand [`testing`]
+//! (what a test asks for) and [`with`] (start the components around a command).
+//! Everything is synchronous: the crate has to be a light dependency of every test.
+
+pub mod java;
+pub mod kafka;
+pub mod ports;
+pub mod postgres;
+pub mod process;
+pub mod progress;
+pub mod tempdir;
+pub mod testing;
+pub mod tools;

@@ -1,0 +1,172 @@
+//! What tests ask for: a broker, a database server, an apiserver, shared by all tests of a run.
+//!
+//! Under `devcluster with …` the components run already and their addresses stand in the environment; otherwise
+//! each process starts what it asks for, once, and everything ends with the process. A test keeps apart from its
+//! neighbours by names of its own: [`unique`], [`TestPostgres::create_database`].
+
+use std::env;
+use std::net::IpAddr;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::kafka::{Kafka, KafkaOptions};
+use crate::postgres::{Postgres, PostgresOptions, Server};
+use crate::tempdir::TempDir;
+
+/// Names the broker that `devcluster with` has started.
+pub const KAFKA_VARIABLE: &str = "DEVCLUSTER_KAFKA";
+/// Names the database server that `devcluster with` has started.
+pub const POSTGRES_VARIABLE: &str = "DEVCLUSTER_POSTGRES";
+
+/// How the shared broker is reached.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct KafkaAddress {
+    pub(crate) bootstrap: String,
+    pub(crate) sasl_bootstrap: String,
+    pub(crate) admin_user: String,
+    pub(crate) admin_password: String,
+}
+
+impl KafkaAddress {
+    /// How `kafka` is reached.
+    pub fn of(kafka: &Kafka) -> Self {
+        Self {
+            bootstrap: kafka.bootstrap(),
+            sasl_bootstrap: kafka.sasl_bootstrap(),
+            admin_user: kafka.admin_user().to_owned(),
+            admin_password: kafka.admin_password().to_owned(),
+        }
+    }
+}
+
+/// How the shared database server is reached.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct PostgresAddress {
+    pub(crate) address: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) password: String,
+}
+
+impl PostgresAddress {
+    /// How `server` is reached.
+    pub fn of(server: &Server) -> Self {
+        Self { address: server.address(), port: server.port(), password: server.password().to_owned() }
+    }
+}
+
+/// The shared broker. Tests must not stop it; for faults start a [`Kafka`] of one's own.
+pub struct TestKafka {
+    address: KafkaAddress,
+    // Held for as long as the process lives: ours, when nobody had started one.
+    _own: Option<(Kafka, TempDir)>,
+}
+
+impl TestKafka {
+    /// `127.0.0.1:PORT` of the PLAINTEXT listener. Whoever comes in there is the administrator.
+    pub fn bootstrap(&self) -> &str {
+        &self.address.bootstrap
+    }
+
+    /// `127.0.0.1:PORT` of the SASL_PLAINTEXT listener (SCRAM-SHA-512).
+    pub fn sasl_bootstrap(&self) -> &str {
+        &self.address.sasl_bootstrap
+    }
+
+    /// The user of the SASL listener that may do everything.
+    pub fn admin_user(&self) -> &str {
+        &self.address.admin_user
+    }
+
+    /// The password of [`TestKafka::admin_user`].
+    pub fn admin_password(&self) -> &str {
+        &self.address.admin_password
+    }
+
+    fn get() -> Result<Self> {
+        if let Some(address) = from_environment(KAFKA_VARIABLE)? {
+            return Ok(Self { address, _own: None });
+        }
+        let dir = TempDir::new()?;
+        let kafka = Kafka::start(KafkaOptions::for_tests(dir.path().join("kafka"), 1)?)?;
+        Ok(Self { address: KafkaAddress::of(&kafka), _own: Some((kafka, dir)) })
+    }
+}
+
+/// The shared database server. Tests must not stop it; for faults start a [`Postgres`] of one's own.
+pub struct TestPostgres {
+    server: Server,
+    _own: Option<(Postgres, TempDir)>,
+}
+
+impl TestPostgres {
+    /// The administrator's URL, with the database `postgres`.
+    pub fn admin_url(&self) -> String {
+        self.server.admin_url()
+    }
+
+    /// The server, for SQL as the administrator.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Creates an empty database whose name starts with `prefix`, and returns the administrator's URL of it.
+    ///
+    /// # Panics
+    /// When it cannot be created: a test has nothing to do without it.
+    #[expect(clippy::panic, reason = "a test ends here, with the cause")]
+    pub fn create_database(&self, prefix: &str) -> String {
+        let name = unique(prefix).replace('-', "_");
+        self.server.create_database(&name).unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    fn get() -> Result<Self> {
+        if let Some(PostgresAddress { address, port, password }) = from_environment(POSTGRES_VARIABLE)? {
+            return Ok(Self { server: Server::running(address, port, password)?, _own: None });
+        }
+        let dir = TempDir::new()?;
+        let postgres = Postgres::start(PostgresOptions::for_tests(dir.path().join("postgres"))?)?;
+        Ok(Self { server: postgres.server().clone(), _own: Some((postgres, dir)) })
+    }
+}
+
+/// The broker shared by the tests of this run.
+///
+/// # Panics
+/// When it cannot be started: a test has nothing to do without it.
+#[expect(clippy::panic, reason = "a test ends here, with the cause")]
+pub fn kafka() -> &'static TestKafka {
+    static KAFKA: LazyLock<TestKafka> =
+        LazyLock::new(|| TestKafka::get().unwrap_or_else(|error| panic!("{error:#}")));
+    &KAFKA
+}
+
+/// The database server shared by the tests of this run.
+///
+/// # Panics
+/// When it cannot be started: a test has nothing to do without it.
+#[expect(clippy::panic, reason = "a test ends here, with the cause")]
+pub fn postgres() -> &'static TestPostgres {
+    static POSTGRES: LazyLock<TestPostgres> =
+        LazyLock::new(|| TestPostgres::get().unwrap_or_else(|error| panic!("{error:#}")));
+    &POSTGRES
+}
+
+/// `name` with a suffix that no other call has, in this process or another: for topics, groups, databases.
+///
+/// Lower case letters, digits and `-` after what `name` holds.
+pub fn unique(name: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    // The pid tells test processes apart, the random part runs apart.
+    static RUN: LazyLock<String> =
+        LazyLock::new(|| format!("{:x}{:04x}", std::process::id(), rand::random::<u16>()));
+    format!("{name}-{}-{:x}", *RUN, COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn from_environment<T: DeserializeOwned>(variable: &str) -> Result<Option<T>> {
+    let Ok(value) = env::var(variable) else { return Ok(None) };
+    serde_json::from_str(&value).map(Some).with_context(|| format!("{variable} does not hold an address"))
+}

@@ -1,0 +1,113 @@
+//! Each component is started for real; what a client would see is checked through its own command-line tools.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use devcluster::kafka::{self, Kafka, KafkaOptions};
+use devcluster::postgres::{Postgres, PostgresOptions};
+use devcluster::process::run;
+use devcluster::tempdir::TempDir;
+use devcluster::testing;
+
+/// Runs a Kafka tool; `login` is its client configuration, in a file because it may hold a password.
+fn kafka_tool(class: &str, bootstrap: &str, login: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let mut config = tempfile::NamedTempFile::new()?;
+    config.write_all(login.as_bytes())?;
+    let mut command: Command = kafka::tool(class)?;
+    command.args(["--bootstrap-server", bootstrap, "--command-config"]).arg(config.path()).args(arguments);
+    run("use Kafka", command)
+}
+
+fn topics(bootstrap: &str) -> String {
+    kafka_tool("org.apache.kafka.tools.TopicCommand", bootstrap, "", &["--list"]).unwrap()
+}
+
+fn create_topic(bootstrap: &str, name: &str, more: &[&str]) {
+    let arguments = [&["--create", "--topic", name], more].concat();
+    kafka_tool("org.apache.kafka.tools.TopicCommand", bootstrap, "", &arguments).unwrap();
+}
+
+fn scram(user: &str, password: &str) -> String {
+    format!(
+        "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=SCRAM-SHA-512\nsasl.jaas.config=org.apache.kafka.common.\
+         security.scram.ScramLoginModule required username=\"{user}\" password=\"{password}\";\n"
+    )
+}
+
+#[test]
+fn the_shared_broker_serves_anonymous_and_the_administrator() {
+    let started = Instant::now();
+    let kafka = testing::kafka();
+    eprintln!("kafka: {:?}", started.elapsed());
+    let topic = testing::unique("shared");
+
+    create_topic(kafka.bootstrap(), &topic, &[]);
+
+    let login = scram(kafka.admin_user(), kafka.admin_password());
+    let listed =
+        kafka_tool("org.apache.kafka.tools.TopicCommand", kafka.sasl_bootstrap(), &login, &["--list"])
+            .unwrap();
+    assert!(listed.contains(&topic), "{listed}");
+}
+
+#[test]
+fn two_clusters_stand_side_by_side_and_outlive_a_crash() {
+    let dir = TempDir::new().unwrap();
+    let mut one = Kafka::start(KafkaOptions::for_tests(dir.path().join("one"), 1).unwrap()).unwrap();
+    let started = Instant::now();
+    let mut three = Kafka::start(KafkaOptions::for_tests(dir.path().join("three"), 3).unwrap()).unwrap();
+    eprintln!("kafka with three brokers: {:?}", started.elapsed());
+    create_topic(&one.bootstrap(), "in-one", &[]);
+    create_topic(&three.bootstrap(), "in-three", &["--replication-factor", "3"]);
+
+    one.kill();
+    three.broker(2).unwrap().kill();
+    create_topic(&three.bootstrap(), "with-two", &["--replication-factor", "2"]);
+    let started = Instant::now();
+    one.restart().unwrap();
+    eprintln!("kafka after SIGKILL: {:?}", started.elapsed());
+    three.broker(2).unwrap().restart().unwrap();
+
+    assert_eq!(topics(&one.bootstrap()).trim(), "in-one");
+    assert_eq!(topics(&three.bootstrap()).lines().collect::<Vec<_>>(), ["in-three", "with-two"]);
+}
+
+#[test]
+fn a_paused_broker_keeps_the_port_open_and_a_stopped_one_does_not() {
+    let dir = TempDir::new().unwrap();
+    let mut kafka = Kafka::start(KafkaOptions::for_tests(dir.path().join("kafka"), 1).unwrap()).unwrap();
+    let address = kafka.bootstrap();
+
+    kafka.pause();
+    assert!(TcpStream::connect(&address).is_ok());
+    kafka.resume();
+    assert_eq!(topics(&address).trim(), "");
+    kafka.stop();
+
+    assert!(TcpStream::connect(&address).is_err());
+}
+
+#[test]
+fn databases_are_apart_and_outlive_a_crash_of_the_server() {
+    let started = Instant::now();
+    let shared = testing::postgres();
+    eprintln!("postgres: {:?}", started.elapsed());
+    assert_ne!(shared.create_database("orders"), shared.create_database("orders"));
+
+    let dir = TempDir::new().unwrap();
+    let mut own = Postgres::start(PostgresOptions::for_tests(dir.path().join("own")).unwrap()).unwrap();
+    own.server().create_database("kept").unwrap();
+    own.kill();
+    assert!(own.server().execute("SELECT 1").is_err());
+    let started = Instant::now();
+    own.restart().unwrap();
+    eprintln!("postgres after SIGKILL: {:?}", started.elapsed());
+
+    let databases = own.server().execute("SELECT datname FROM pg_database ORDER BY 1").unwrap();
+    assert_eq!(databases.lines().next(), Some("kept"));
+    assert!(own.server().create_database("x\"; DROP").is_err());
+    own.stop();
+    assert!(started.elapsed() < Duration::from_secs(60));
+}
