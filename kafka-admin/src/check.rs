@@ -11,12 +11,18 @@ use crate::group::TopicPartition;
 use crate::scram::{ScramDeletion, ScramMechanism, ScramUpsertion};
 use crate::topic::{NewTopic, PartitionGrowth, TopicName};
 
+/// What the client library takes at most for one topic; brokers refuse far less.
+const PARTITIONS_MAX: u32 = 100_000;
+const REPLICAS_MAX: u16 = 10_000;
+
 pub(crate) fn names(topics: &[TopicName], duplicate: Duplicate) -> Sifted<'_, TopicName> {
     Sifted::new(topics, duplicate, |name| name, |_| Ok(()))
 }
 
 pub(crate) fn new_topics(topics: &[NewTopic]) -> Sifted<'_, NewTopic> {
     let check = |topic: &NewTopic| {
+        number_of_partitions(topic.partitions.unwrap_or(1))?;
+        number_of_replicas(topic.replicas.unwrap_or(1))?;
         topic.config.iter().try_for_each(|(key, value)| {
             text("a setting's name", key)?;
             no_nul("a setting's value", value)
@@ -26,7 +32,28 @@ pub(crate) fn new_topics(topics: &[NewTopic]) -> Sifted<'_, NewTopic> {
 }
 
 pub(crate) fn growths(growths: &[PartitionGrowth]) -> Sifted<'_, PartitionGrowth> {
-    Sifted::new(growths, Duplicate::IsRefused, |growth| &growth.topic, |_| Ok(()))
+    Sifted::new(
+        growths,
+        Duplicate::IsRefused,
+        |growth| &growth.topic,
+        |growth| number_of_partitions(growth.total),
+    )
+}
+
+fn number_of_partitions(partitions: u32) -> Result<(), Error> {
+    if (1..=PARTITIONS_MAX).contains(&partitions) {
+        return Ok(());
+    }
+    let message = format!("{partitions} partitions: 1 to {PARTITIONS_MAX} are possible");
+    Err(Error::InvalidPartitions { message })
+}
+
+fn number_of_replicas(replicas: u16) -> Result<(), Error> {
+    if (1..=REPLICAS_MAX).contains(&replicas) {
+        return Ok(());
+    }
+    let message = format!("{replicas} replicas: 1 to {REPLICAS_MAX} are possible");
+    Err(Error::InvalidReplication { message })
 }
 
 pub(crate) fn alterations(alterations: &[ConfigAlteration]) -> Sifted<'_, ConfigAlteration> {

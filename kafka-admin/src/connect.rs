@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use secrecy::{ExposeSecret, SecretString};
 
 /// How to reach a cluster, and as whom. Debug output holds no secret.
 #[derive(Debug, Clone)]
@@ -83,6 +84,48 @@ pub enum SaslMechanism {
     /// SCRAM-SHA-512: a proof is sent, never the password.
     #[strum(serialize = "SCRAM-SHA-512")]
     ScramSha512,
+}
+
+impl ConnectOptions {
+    /// The client library's settings: the only place where they appear.
+    pub(crate) fn client_config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set_log_level(RDKafkaLogLevel::Info);
+        config.set("bootstrap.servers", &self.bootstrap_servers);
+        config.set("client.id", &self.client_id);
+        // The default of 10 s would hide for so long that a broker is back.
+        config.set("reconnect.backoff.max.ms", "1000");
+        // An address that swallows packets must leave time for the next one; the default of 30 s is longer than a
+        // whole call may take. 1 s is the least that the library takes.
+        let setup_ms = (self.request_timeout.as_millis() / 2).clamp(1_000, 10_000);
+        config.set("socket.connection.setup.timeout.ms", setup_ms.to_string());
+        self.security.configure(&mut config);
+        config
+    }
+}
+
+impl Security {
+    fn configure(&self, config: &mut ClientConfig) {
+        let (protocol, tls, credentials) = match self {
+            Self::Plaintext => ("PLAINTEXT", None, None),
+            Self::SaslPlaintext(credentials) => ("SASL_PLAINTEXT", None, Some(credentials)),
+            Self::Ssl(tls) => ("SSL", Some(tls), None),
+            Self::SaslSsl(tls, credentials) => ("SASL_SSL", Some(tls), Some(credentials)),
+        };
+        config.set("security.protocol", protocol);
+        if let Some(ca) = tls.and_then(|tls| tls.ca_pem.as_ref()) {
+            config.set("ssl.ca.pem", ca);
+        }
+        if let Some(identity) = tls.and_then(|tls| tls.identity.as_ref()) {
+            config.set("ssl.certificate.pem", &identity.certificate_pem);
+            config.set("ssl.key.pem", identity.key_pem.expose_secret());
+        }
+        if let Some(credentials) = credentials {
+            config.set("sasl.mechanism", credentials.mechanism.to_string());
+            config.set("sasl.username", &credentials.username);
+            config.set("sasl.password", credentials.password.expose_secret());
+        }
+    }
 }
 
 #[cfg(test)]

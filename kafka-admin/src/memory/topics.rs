@@ -56,11 +56,7 @@ impl Topics {
         self.check_name(&new.name)?;
         let partitions = new.partitions.unwrap_or(DEFAULT_PARTITIONS);
         let replicas = new.replicas.unwrap_or(DEFAULT_REPLICAS);
-        if partitions == 0 {
-            let message = "Number of partitions was set to an invalid non-positive value.".to_owned();
-            return Err(Error::InvalidPartitions { message });
-        }
-        if replicas == 0 || replicas > self.brokers {
+        if replicas > self.brokers {
             let brokers = self.brokers;
             let message = format!(
                 "Unable to replicate the partition {replicas} time(s): only {brokers} broker(s) are registered."
