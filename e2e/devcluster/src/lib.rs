@@ -5,8 +5,12 @@
 //! (what a test asks for) and [`with`] (start the components around a command).
 //! Everything is synchronous: the crate has to be a light dependency of every test.
 
+pub mod apiserver;
 pub mod java;
 pub mod kafka;
+pub mod mail;
+pub mod packages;
+pub mod pki;
 pub mod ports;
 pub mod postgres;
 pub mod process;
@@ -14,3 +18,4 @@ pub mod progress;
 pub mod tempdir;
 pub mod testing;
 pub mod tools;
+pub mod with;

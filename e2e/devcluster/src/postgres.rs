@@ -250,7 +250,7 @@ impl Server {
 }
 
 /// The folder with `initdb`, `postgres` and `psql`: the newest of Debian's, or the one in PATH.
-fn find_programs() -> Result<PathBuf> {
+pub(crate) fn find_programs() -> Result<PathBuf> {
     let debian = fs::read_dir(DEBIAN_RELEASES).into_iter().flatten().flatten();
     let newest = debian
         .filter_map(|entry| {

@@ -6,6 +6,7 @@
 
 use std::env;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,6 +14,7 @@ use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::apiserver::{Apiserver, ApiserverOptions};
 use crate::kafka::{Kafka, KafkaOptions};
 use crate::postgres::{Postgres, PostgresOptions, Server};
 use crate::tempdir::TempDir;
@@ -21,6 +23,9 @@ use crate::tempdir::TempDir;
 pub const KAFKA_VARIABLE: &str = "DEVCLUSTER_KAFKA";
 /// Names the database server that `devcluster with` has started.
 pub const POSTGRES_VARIABLE: &str = "DEVCLUSTER_POSTGRES";
+
+/// Names the apiserver that `devcluster with` has started.
+pub const APISERVER_VARIABLE: &str = "DEVCLUSTER_APISERVER";
 
 /// How the shared broker is reached.
 #[derive(Clone, Serialize, Deserialize)]
@@ -55,6 +60,19 @@ impl PostgresAddress {
     /// How `server` is reached.
     pub fn of(server: &Server) -> Self {
         Self { address: server.address(), port: server.port(), password: server.password().to_owned() }
+    }
+}
+
+/// How the shared apiserver is reached.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ApiserverAddress {
+    pub(crate) kubeconfig: PathBuf,
+}
+
+impl ApiserverAddress {
+    /// How `apiserver` is reached.
+    pub fn of(apiserver: &Apiserver) -> Self {
+        Self { kubeconfig: apiserver.kubeconfig().to_owned() }
     }
 }
 
@@ -133,6 +151,28 @@ impl TestPostgres {
     }
 }
 
+/// The shared apiserver: no controllers, no nodes. For faults start an [`Apiserver`] of one's own.
+pub struct TestApiserver {
+    address: ApiserverAddress,
+    _own: Option<(Apiserver, TempDir)>,
+}
+
+impl TestApiserver {
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.address.kubeconfig
+    }
+
+    fn get() -> Result<Self> {
+        if let Some(address) = from_environment(APISERVER_VARIABLE)? {
+            return Ok(Self { address, _own: None });
+        }
+        let dir = TempDir::new()?;
+        let apiserver = Apiserver::start(ApiserverOptions::for_tests(dir.path().join("apiserver"))?)?;
+        Ok(Self { address: ApiserverAddress::of(&apiserver), _own: Some((apiserver, dir)) })
+    }
+}
+
 /// The broker shared by the tests of this run.
 ///
 /// # Panics
@@ -153,6 +193,17 @@ pub fn postgres() -> &'static TestPostgres {
     static POSTGRES: LazyLock<TestPostgres> =
         LazyLock::new(|| TestPostgres::get().unwrap_or_else(|error| panic!("{error:#}")));
     &POSTGRES
+}
+
+/// The apiserver shared by the tests of this run.
+///
+/// # Panics
+/// When it cannot be started: a test has nothing to do without it.
+#[expect(clippy::panic, reason = "a test ends here, with the cause")]
+pub fn apiserver() -> &'static TestApiserver {
+    static APISERVER: LazyLock<TestApiserver> =
+        LazyLock::new(|| TestApiserver::get().unwrap_or_else(|error| panic!("{error:#}")));
+    &APISERVER
 }
 
 /// `name` with a suffix that no other call has, in this process or another: for topics, groups, databases.

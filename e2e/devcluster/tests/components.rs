@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use devcluster::apiserver::{Apiserver, ApiserverOptions};
 use devcluster::kafka::{self, Kafka, KafkaOptions};
 use devcluster::postgres::{Postgres, PostgresOptions};
 use devcluster::process::run;
@@ -21,12 +22,14 @@ fn kafka_tool(class: &str, bootstrap: &str, login: &str, arguments: &[&str]) -> 
 }
 
 fn topics(bootstrap: &str) -> String {
-    kafka_tool("org.apache.kafka.tools.TopicCommand", bootstrap, "", &["--list"]).unwrap()
+    kafka_tool("org.apache.kafka.tools.TopicCommand", bootstrap, "", &["--list"])
+        .expect("the broker lists its topics")
 }
 
 fn create_topic(bootstrap: &str, name: &str, more: &[&str]) {
     let arguments = [&["--create", "--topic", name], more].concat();
-    kafka_tool("org.apache.kafka.tools.TopicCommand", bootstrap, "", &arguments).unwrap();
+    kafka_tool("org.apache.kafka.tools.TopicCommand", bootstrap, "", &arguments)
+        .expect("the broker creates a topic");
 }
 
 fn scram(user: &str, password: &str) -> String {
@@ -110,4 +113,30 @@ fn databases_are_apart_and_outlive_a_crash_of_the_server() {
     assert!(own.server().create_database("x\"; DROP").is_err());
     own.stop();
     assert!(started.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn the_api_answers_and_keeps_its_objects_through_a_crash() {
+    let started = Instant::now();
+    let shared = testing::apiserver();
+    eprintln!("apiserver: {:?}", started.elapsed());
+    assert!(shared.kubeconfig().is_file());
+
+    let dir = TempDir::new().unwrap();
+    let options = ApiserverOptions::for_tests(dir.path().join("own")).unwrap();
+    let mut own = Apiserver::start(options).unwrap();
+    let kubectl = |own: &Apiserver, arguments: &[&str]| {
+        let mut command = own.kubectl();
+        command.args(arguments);
+        run("use kubectl", command)
+    };
+    kubectl(&own, &["create", "namespace", "kept"]).unwrap();
+    own.kill();
+    assert!(kubectl(&own, &["get", "namespaces"]).is_err());
+    let started = Instant::now();
+    own.restart().unwrap();
+    eprintln!("apiserver after SIGKILL: {:?}", started.elapsed());
+
+    assert_eq!(kubectl(&own, &["get", "namespace", "kept", "-o", "name"]).unwrap(), "namespace/kept\n");
+    own.stop();
 }
