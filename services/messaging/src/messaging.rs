@@ -1,0 +1,123 @@
+//! The front door: everything one service needs, wired once.
+
+use std::sync::Arc;
+
+use contract::{Service, Topic};
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::codec::{Codec, JsonCodec};
+use crate::consumer::{self, ConsumeError, ConsumerOptions, ConsumerState, Wiring};
+use crate::metrics::ServiceMetrics;
+use crate::outbox::Relay;
+use crate::producer::SetupError;
+use crate::{Handler, KafkaConfig, Metrics, Outbox, Producer};
+
+/// The messaging of one service. Clones share everything.
+#[derive(Clone)]
+pub struct Messaging {
+    kafka: KafkaConfig,
+    service: Service,
+    pool: PgPool,
+    codec: Arc<dyn Codec>,
+    producer: Producer,
+    outbox: Outbox,
+    metrics: ServiceMetrics,
+    options: ConsumerOptions,
+    state: watch::Sender<ConsumerState>,
+}
+
+impl std::fmt::Debug for Messaging {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Messaging").field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
+impl Messaging {
+    /// Messaging for `service`, whose database is `pool`. Connects in the background: a broker that is away
+    /// does not keep a service from starting. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The Kafka client refuses the configuration.
+    pub fn new(
+        kafka: KafkaConfig,
+        service: Service,
+        pool: PgPool,
+        metrics: &Metrics,
+    ) -> Result<Self, SetupError> {
+        let codec: Arc<dyn Codec> = Arc::new(JsonCodec);
+        Ok(Self {
+            producer: Producer::new(&kafka, codec.clone())?,
+            outbox: Outbox::new(codec.clone()),
+            metrics: metrics.of(service),
+            options: ConsumerOptions::default(),
+            state: watch::Sender::new(ConsumerState::Starting),
+            kafka,
+            service,
+            pool,
+            codec,
+        })
+    }
+
+    /// The same, with other options for the consumer.
+    #[must_use]
+    pub fn with_options(mut self, options: ConsumerOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Where code with a transaction of its own appends events.
+    #[must_use]
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// For events that belong to no transaction.
+    #[must_use]
+    pub fn producer(&self) -> &Producer {
+        &self.producer
+    }
+
+    /// What the consumer is doing, for readiness.
+    #[must_use]
+    pub fn consumer_state(&self) -> watch::Receiver<ConsumerState> {
+        self.state.subscribe()
+    }
+
+    /// Hands the events of `topics` to `handler`, as the delivery contract says, until `shutdown`. Then it
+    /// stops fetching, finishes the batch in hand (for at most [`ConsumerOptions::drain_timeout`]), commits
+    /// and leaves the group. Inbox rows that are too old are removed meanwhile.
+    ///
+    /// # Errors
+    /// Only what cannot be mended by waiting; the process should end and be started again.
+    pub async fn consume<H: Handler>(
+        &self,
+        topics: &[Topic],
+        handler: H,
+        shutdown: CancellationToken,
+    ) -> Result<(), ConsumeError> {
+        let wiring = Wiring {
+            group: self.service.consumer_group(&self.kafka.topic_prefix),
+            kafka: self.kafka.clone(),
+            service: self.service,
+            pool: self.pool.clone(),
+            codec: self.codec.clone(),
+            producer: self.producer.clone(),
+            outbox: self.outbox.clone(),
+            metrics: self.metrics.clone(),
+            options: self.options.clone(),
+            state: self.state.clone(),
+        };
+        consumer::run(wiring, topics, handler, shutdown).await
+    }
+
+    /// Publishes the outbox until `shutdown`; it then finishes the rows in hand. Survives every outage. Run
+    /// it in every replica: they share the work and take over from each other. End it after
+    /// [`Messaging::consume`], so that what the last batch emitted leaves as well.
+    pub async fn relay(&self, shutdown: CancellationToken) {
+        Relay::new(self.pool.clone(), self.producer.clone(), self.outbox.clone(), self.metrics.clone())
+            .run(shutdown)
+            .await;
+    }
+}
