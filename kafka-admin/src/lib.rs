@@ -1,5 +1,9 @@
-//! Administration of a Kafka cluster behind one trait, [`Admin`], which is what callers code against.
-//! No type of the Kafka client library leaves this crate.
+//! Administration of a Kafka cluster behind one trait.
+//!
+//! [`Admin`] is what callers code against. It has one implementation on a real cluster ([`KafkaAdmin`], on
+//! librdkafka), one in memory for unit tests ([`MemoryAdmin`]), and one layer over either ([`Coalescing`]) that makes
+//! few requests of many small calls. One contract suite holds them to the same behaviour. No type of the Kafka client
+//! library leaves this crate.
 
 mod acl;
 mod admin;
@@ -7,6 +11,7 @@ mod batch;
 mod check;
 mod classify;
 mod client;
+mod coalesce;
 mod config;
 mod connect;
 mod error;
@@ -22,6 +27,7 @@ pub use acl::{
 };
 pub use admin::{Admin, Batch, Broker, Cluster, Mode, RequestKind};
 pub use client::KafkaAdmin;
+pub use coalesce::{CoalesceOptions, Coalescing};
 pub use config::{ConfigAlteration, ConfigChange, ConfigEntry, ConfigSource, TopicConfig};
 pub use connect::{ClientIdentity, ConnectOptions, SaslCredentials, SaslMechanism, Security, TlsOptions};
 pub use error::{Error, Retry, UnavailableCause};

@@ -7,6 +7,7 @@
 //! as numbers, never as Rust enums, for which an unknown value would be undefined behaviour.
 
 #![expect(unsafe_code, reason = "bindings to librdkafka; see the rules above")]
+#![warn(clippy::undocumented_unsafe_blocks, clippy::missing_safety_doc)]
 
 mod access;
 mod client;
