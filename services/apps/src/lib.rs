@@ -1,1 +1,28 @@
-//! The order services: one binary, a role per service.
+//! The order services: one binary `orders`, one folder per service, the role is a subcommand.
+//!
+//! A service is `messaging` (what comes and goes over Kafka), `domain` (what is decided) and a folder here
+//! (what is stored and served); [`service`] lists them, [`runtime`] boots any of them the same way.
+//!
+//! | module | |
+//! |---|---|
+//! | [`order`] | takes orders over HTTP and leads each to its end |
+//! | [`inventory`] | holds the stock |
+//! | [`notification`] | tells customers about their orders |
+//! | [`config`], [`telemetry`], [`runtime`] | from environment to running process and back |
+//! | [`admin`], [`health`] | probes, metrics, log level |
+//! | [`http`], [`problem`], [`body`] | what every public API shares |
+//! | [`prepare_database`] | one database and one role per service |
+
+pub mod admin;
+pub mod body;
+pub mod config;
+pub mod health;
+pub mod http;
+pub mod inventory;
+pub mod notification;
+pub mod order;
+pub mod prepare_database;
+pub mod problem;
+pub mod runtime;
+pub mod service;
+pub mod telemetry;

@@ -1,0 +1,320 @@
+//! Everything a process can be told from outside, by environment variable (or, for what is no secret, by
+//! flag). Parsed and validated as a whole before the first connection is made, and logged at start; secrets
+//! are read from the environment only and never shown.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use contract::{Service, Step};
+use domain::catalogue::{Catalogue, InitialStock};
+use domain::saga::SagaConfig;
+use jiff::SignedDuration;
+use messaging::{Sasl, Security, Tls};
+use secrecy::SecretString;
+
+/// The order services: one binary, one role per process.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Secrets are read from the environment only: DATABASE_URL, KAFKA_PASSWORD, \
+    SMTP_URL, SMS_WEBHOOK_URL; for prepare-database: ADMIN_DATABASE_URL."
+)]
+pub struct Cli {
+    /// What this process is.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The roles a process can take.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take orders over HTTP and lead each to its end.
+    Order(Box<Config>),
+    /// Keep the stock: reserve, release, sell.
+    Inventory(Box<Config>),
+    /// Tell customers about their orders.
+    Notification(Box<Config>),
+    /// Every service in this process, each on its own port and database; for development.
+    All(Box<Config>),
+    /// Create the database and the role of every service, then exit. Safe to run again.
+    PrepareDatabase(PrepareConfig),
+}
+
+/// What a service process needs to know.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    /// How to reach the broker.
+    #[command(flatten)]
+    pub kafka: KafkaConfig,
+    /// The service's own database, `postgres://user:password@host:port/name`. In the role `all` each service
+    /// has the database `<name>_<service>` on the same server, created if it is missing.
+    #[arg(skip = secret("DATABASE_URL"))]
+    pub database_url: Option<SecretString>,
+    /// Connections to the database per service. Few are enough, because work is done in batches, and every
+    /// one costs the server a process.
+    #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=100))]
+    pub database_connections: u32,
+    /// Where the public API listens. In the role `all` only the host counts: each service has its own port.
+    #[arg(long, env = "HTTP_ADDR", default_value = "0.0.0.0:8080")]
+    pub http_addr: SocketAddr,
+    /// Where probes and metrics are served.
+    #[arg(long, env = "ADMIN_ADDR", default_value = "0.0.0.0:9090")]
+    pub admin_addr: SocketAddr,
+    /// How this process stops.
+    #[command(flatten)]
+    pub drain: DrainConfig,
+    /// What is logged: a level, or directives such as `info,orders=debug`.
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = log_filter)]
+    pub log_level: String,
+    /// The pipeline this process belongs to, for the logs.
+    #[arg(long, env = "PIPELINE", default_value = "")]
+    pub pipeline: String,
+    /// The order service.
+    #[command(flatten)]
+    pub order: OrderConfig,
+    /// The inventory service.
+    #[command(flatten)]
+    pub inventory: InventoryConfig,
+    /// The notification service.
+    #[command(flatten)]
+    pub notification: NotificationConfig,
+}
+
+/// How to reach the broker.
+#[derive(Debug, Clone, Args)]
+pub struct KafkaConfig {
+    /// Comma-separated `host:port` of some brokers.
+    #[arg(long = "kafka-bootstrap-servers", env = "KAFKA_BOOTSTRAP_SERVERS")]
+    pub bootstrap_servers: String,
+    /// How connections are secured.
+    #[arg(long = "kafka-security-protocol", env = "KAFKA_SECURITY_PROTOCOL", default_value = "PLAINTEXT")]
+    pub security_protocol: SecurityProtocol,
+    /// The SASL mechanism, with a SASL protocol.
+    #[arg(long = "kafka-sasl-mechanism", env = "KAFKA_SASL_MECHANISM", default_value = "SCRAM-SHA-512")]
+    pub sasl_mechanism: String,
+    /// The SASL user, with a SASL protocol.
+    #[arg(long = "kafka-username", env = "KAFKA_USERNAME")]
+    pub username: Option<String>,
+    /// The SASL password, with a SASL protocol.
+    #[arg(skip = secret("KAFKA_PASSWORD"))]
+    pub password: Option<SecretString>,
+    /// PEM file of the authorities that sign the brokers' certificates, with a TLS protocol.
+    #[arg(long = "kafka-ca-file", env = "KAFKA_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Put before every topic and consumer group, so that pipelines can share a cluster.
+    #[arg(long, env = "TOPIC_PREFIX", default_value = "")]
+    pub topic_prefix: String,
+}
+
+/// Kafka's names of the ways to secure a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum SecurityProtocol {
+    /// Neither encryption nor authentication.
+    Plaintext,
+    /// Authentication without encryption.
+    SaslPlaintext,
+    /// TLS.
+    Ssl,
+    /// Authentication over TLS.
+    SaslSsl,
+}
+
+/// How a process stops. Both together must be less than the pod's `terminationGracePeriodSeconds`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct DrainConfig {
+    /// How long requests are still taken after the process reported itself not ready: a Service needs about
+    /// a second to stop sending them.
+    #[arg(long = "drain-delay", env = "DRAIN_DELAY", default_value = "2s", value_parser = duration)]
+    pub delay: Duration,
+    /// How long requests, batches and the outbox may then take to finish before they are abandoned (and
+    /// done again by the next process).
+    #[arg(long = "drain-timeout", env = "DRAIN_TIMEOUT", default_value = "20s", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+/// What the short order form can name when nothing else is configured.
+const BUILTIN_CATALOGUE: &str = "burger=8.99 USD,pizza=12.50 USD,salad=7.25 USD,fries=3.49 USD,soda=1.99 USD";
+
+/// What the order service can be told.
+#[derive(Debug, Clone, Args)]
+pub struct OrderConfig {
+    /// The steps of an order's saga, in order, comma-separated.
+    #[arg(long, env = "SAGA_STEPS", default_value = "inventory", value_delimiter = ',', value_parser = step)]
+    pub saga_steps: Vec<Step>,
+    /// How long a step may take before the order is cancelled.
+    #[arg(long, env = "SAGA_STEP_TIMEOUT", default_value = "30s", value_parser = duration)]
+    pub saga_step_timeout: Duration,
+    /// How long a confirmed order waits for its notification before it is completed without.
+    #[arg(long, env = "SAGA_NOTIFICATION_TIMEOUT", default_value = "60s", value_parser = duration)]
+    pub saga_notification_timeout: Duration,
+    /// Prices of the short order form, `<product>=<price> <currency>`, comma-separated.
+    #[arg(long, env = "ORDER_CATALOGUE", default_value = BUILTIN_CATALOGUE, value_parser = listed::<Catalogue>)]
+    pub order_catalogue: Catalogue,
+}
+
+/// What the inventory service can be told.
+#[derive(Debug, Clone, Args)]
+pub struct InventoryConfig {
+    /// Stock of products that the database does not know yet, `<product>=<units>`, comma-separated.
+    #[arg(long, env = "INVENTORY_INITIAL_STOCK", default_value = "burger=100,pizza=50", value_parser = listed::<InitialStock>)]
+    pub inventory_initial_stock: InitialStock,
+    /// How long a reservation is held for an order that is not decided.
+    #[arg(long, env = "INVENTORY_RESERVATION_TTL", default_value = "15m", value_parser = duration)]
+    pub inventory_reservation_ttl: Duration,
+}
+
+/// What the notification service can be told.
+#[derive(Debug, Clone, Args)]
+pub struct NotificationConfig {
+    /// The mail server, `smtp://host:port` or `smtps://user:password@host`; none: no mail is sent.
+    #[arg(skip = secret("SMTP_URL"))]
+    pub smtp_url: Option<SecretString>,
+    /// The sender of mails.
+    #[arg(long, env = "MAIL_FROM", default_value = "Orders <orders@example.com>")]
+    pub mail_from: String,
+    /// Where text messages are posted to; none: none are sent. Such addresses often carry a token.
+    #[arg(skip = secret("SMS_WEBHOOK_URL"))]
+    pub sms_webhook_url: Option<SecretString>,
+}
+
+/// What `prepare-database` needs to know.
+#[derive(Debug, Clone, Args)]
+pub struct PrepareConfig {
+    /// A URL whose user may create roles and databases.
+    #[arg(skip = secret("ADMIN_DATABASE_URL"))]
+    pub admin_database_url: Option<SecretString>,
+    /// A folder with one folder per service, each with a file `DATABASE_URL`.
+    #[arg(long, env = "DATABASES_DIR", default_value = "/run/orderpipeline/databases")]
+    pub databases_dir: PathBuf,
+    /// What is logged.
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = log_filter)]
+    pub log_level: String,
+}
+
+/// A setting that no parser of a single value could refuse.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidConfig {
+    /// A variable without a default is not set.
+    #[error("{name} is not set ({why})")]
+    Missing {
+        /// The variable.
+        name: &'static str,
+        /// When it is needed.
+        why: &'static str,
+    },
+    /// A variable is set to something that does not work.
+    #[error("{name} {reason}")]
+    Invalid {
+        /// The variable.
+        name: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Checks what concerns more than one setting, for a process that runs `services`.
+    ///
+    /// # Errors
+    /// The first setting at fault.
+    pub fn validate(&self, services: &[Service]) -> Result<(), InvalidConfig> {
+        self.kafka.connection("")?;
+
+        self.database_url()?;
+        if services.contains(&Service::Order) {
+            self.order.saga()?;
+        }
+        Ok(())
+    }
+
+    /// The database URL, present in every valid configuration.
+    ///
+    /// # Errors
+    /// When it is not set.
+    pub fn database_url(&self) -> Result<&SecretString, InvalidConfig> {
+        self.database_url
+            .as_ref()
+            .ok_or(InvalidConfig::Missing { name: "DATABASE_URL", why: "every service has its own database" })
+    }
+}
+
+impl OrderConfig {
+    /// The saga by which new orders go.
+    ///
+    /// # Errors
+    /// When no saga can run with these steps.
+    pub fn saga(&self) -> Result<SagaConfig, InvalidConfig> {
+        let invalid = |reason: String| InvalidConfig::Invalid { name: "SAGA_STEPS", reason };
+        if let Some(orphan) = self.saga_steps.iter().find(|step| step.service().is_none()) {
+            return Err(invalid(format!("names {orphan}, which no service performs")));
+        }
+        SagaConfig::new(self.saga_steps.clone(), self.saga_step_timeout, self.saga_notification_timeout)
+            .map_err(|error| invalid(format!("are no saga: {error}")))
+    }
+}
+
+impl KafkaConfig {
+    /// The connection of the process that calls itself `client_id`.
+    ///
+    /// # Errors
+    /// When a setting that the security protocol needs is missing.
+    pub fn connection(&self, client_id: &str) -> Result<messaging::KafkaConfig, InvalidConfig> {
+        let tls = || Tls { ca_file: self.ca_file.clone(), client: None };
+        let security = match self.security_protocol {
+            SecurityProtocol::Plaintext => Security::Plaintext,
+            SecurityProtocol::SaslPlaintext => Security::SaslPlaintext(self.sasl()?),
+            SecurityProtocol::Ssl => Security::Ssl(tls()),
+            SecurityProtocol::SaslSsl => Security::SaslSsl(self.sasl()?, tls()),
+        };
+        Ok(messaging::KafkaConfig {
+            bootstrap_servers: self.bootstrap_servers.clone(),
+            security,
+            client_id: client_id.to_owned(),
+            topic_prefix: self.topic_prefix.clone(),
+        })
+    }
+
+    fn sasl(&self) -> Result<Sasl, InvalidConfig> {
+        let missing = |name| InvalidConfig::Missing { name, why: "the security protocol uses SASL" };
+        Ok(Sasl {
+            mechanism: self.sasl_mechanism.clone(),
+            username: self.username.clone().ok_or_else(|| missing("KAFKA_USERNAME"))?,
+            password: self.password.clone().ok_or_else(|| missing("KAFKA_PASSWORD"))?,
+        })
+    }
+}
+
+/// Reads a secret from the environment; an empty one counts as not set.
+fn secret(name: &str) -> Option<SecretString> {
+    std::env::var(name).ok().filter(|value| !value.is_empty()).map(SecretString::from)
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    crate::telemetry::parse_filter(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+fn step(text: &str) -> Result<Step, String> {
+    let known = || Step::ALL.iter().map(Step::to_string).collect::<Vec<_>>().join(", ");
+    text.trim().parse().map_err(|_unknown| format!("{text:?} is not a step; there are {}", known()))
+}
+
+/// A positive duration as people write it: `500ms`, `30s`, `2m 30s`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: SignedDuration = text.parse().map_err(|error| format!("{error}; write it like 30s"))?;
+    Duration::try_from(parsed).map_err(|_negative| "must not be negative".to_owned())
+}
+
+/// A list of the domain, with the whole chain of what is wrong with it: clap shows one line only.
+fn listed<T>(text: &str) -> Result<T, String>
+where
+    T: std::str::FromStr<Err: std::error::Error>,
+{
+    text.parse().map_err(|error: T::Err| {
+        let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+        causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    })
+}

@@ -1,0 +1,126 @@
+//! What other services' events mean for orders.
+
+use std::collections::BTreeMap;
+
+use contract::{CancelReason, Event, InventoryFailed, InventoryFailure, OrderId, Shortage, Step};
+use domain::saga::Input;
+use messaging::{Delivery, Effects, HandleError, Handler};
+
+use super::metrics::Metrics;
+use super::progress::Loaded;
+use super::store;
+use super::watch::Watch;
+
+/// Moves orders along their sagas.
+#[derive(Clone)]
+pub struct OrderHandler {
+    metrics: Metrics,
+    watch: Watch,
+}
+
+impl OrderHandler {
+    /// A handler that wakes the requests that wait at `watch`.
+    pub fn new(metrics: Metrics, watch: Watch) -> Self {
+        Self { metrics, watch }
+    }
+}
+
+impl Handler for OrderHandler {
+    /// Loads and locks all orders of the batch, moves each by its events in their order, saves all that
+    /// changed. Two statements, whatever the size of the batch.
+    async fn handle(&self, fx: &mut Effects<'_>, batch: &[Delivery]) -> Result<(), HandleError> {
+        let inputs: Vec<_> =
+            batch.iter().filter_map(|delivery| input_of(delivery).map(|i| (delivery, i))).collect();
+        let ids: Vec<OrderId> = inputs.iter().map(|(_, (id, _))| *id).collect();
+        let mut orders: BTreeMap<OrderId, Loaded> = store::lock(fx.conn(), &ids)
+            .await?
+            .into_iter()
+            .map(|order| (order.id, Loaded::new(order)))
+            .collect();
+        for (delivery, (id, input)) in inputs {
+            match orders.get_mut(&id) {
+                Some(loaded) => {
+                    for event in loaded.advance(input, fx.now(), &self.metrics) {
+                        fx.emit(event, delivery);
+                    }
+                }
+                // Every order is committed before its event leaves, so this one is not of this database.
+                None => tracing::warn!(
+                    order.id = %id, message.type = delivery.envelope.event.event_type(),
+                    "an event speaks of order {id}, which does not exist here",
+                ),
+            }
+        }
+        self.save(fx, &orders).await
+    }
+}
+
+impl OrderHandler {
+    async fn save(
+        &self,
+        fx: &mut Effects<'_>,
+        orders: &BTreeMap<OrderId, Loaded>,
+    ) -> Result<(), HandleError> {
+        let changed: Vec<&Loaded> = orders.values().filter(|loaded| loaded.is_changed()).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let now = fx.now();
+        save_all(fx.conn(), &changed, now).await?;
+        if changed.iter().any(|loaded| loaded.order.saga.status.is_terminal()) {
+            // Before the commit, which is not ours: whoever waits looks again until it is visible.
+            self.watch.touch();
+        }
+        Ok(())
+    }
+}
+
+/// Saves orders whose rows are locked.
+///
+/// # Errors
+/// When a row changed in spite of its lock, which only a bug can do; the transaction must not commit.
+pub async fn save_all(
+    conn: &mut sqlx::PgConnection,
+    changed: &[&Loaded],
+    now: jiff::Timestamp,
+) -> Result<(), HandleError> {
+    let orders: Vec<_> = changed.iter().map(|loaded| &loaded.order).collect();
+    let versions: Vec<_> = changed.iter().map(|loaded| loaded.stored_version()).collect();
+    let saved = store::save(conn, &orders, &versions, now).await?;
+    if usize::try_from(saved) == Ok(changed.len()) {
+        return Ok(());
+    }
+    Err(HandleError::transient(format!("only {saved} of {} orders had the expected version", changed.len())))
+}
+
+/// The order that an event is about and what it means for it; nothing, for events that are not ours to read.
+fn input_of(delivery: &Delivery) -> Option<(OrderId, Input)> {
+    match &delivery.envelope.event {
+        Event::InventoryReserved(event) => Some((event.order_id, Input::StepSucceeded(Step::Inventory))),
+        Event::InventoryFailed(event) => Some((event.order_id, failed(event))),
+        Event::NotificationSent(event) => Some((event.order_id, Input::Notified(event.kind))),
+        Event::OrderCreated(_)
+        | Event::OrderConfirmed(_)
+        | Event::OrderCompleted(_)
+        | Event::OrderCancelled(_)
+        | Event::InventoryReleased(_)
+        | Event::InventoryUpdated(_) => None,
+    }
+}
+
+fn failed(event: &InventoryFailed) -> Input {
+    let (reason, detail) = match event.reason {
+        InventoryFailure::OutOfStock => (CancelReason::OutOfStock, "there is not enough stock"),
+        InventoryFailure::UnknownProduct => (CancelReason::UnknownProduct, "a product is unknown"),
+        InventoryFailure::OrderCancelled => (CancelReason::StepRefused, "the order had been cancelled"),
+    };
+    let shortages: Vec<String> = event.shortages.iter().map(shortage).collect();
+    let detail =
+        if shortages.is_empty() { detail.to_owned() } else { format!("{detail}: {}", shortages.join(", ")) };
+    Input::StepFailed { step: Step::Inventory, reason, detail }
+}
+
+fn shortage(shortage: &Shortage) -> String {
+    let Shortage { product_id, requested, available } = shortage;
+    format!("{requested} {product_id} ordered, {available} available")
+}

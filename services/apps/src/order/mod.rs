@@ -1,0 +1,86 @@
+//! The order service: takes orders over HTTP and leads each to its end.
+//!
+//! | consumes | what it means for an order |
+//! |---|---|
+//! | `inventory.reserved`, `inventory.failed` | its step succeeded or failed |
+//! | `notifications.sent` | its customer was told: a confirmed order is complete |
+//!
+//! It produces `orders.created` (`intake`), and `orders.confirmed`, `orders.completed`, `orders.cancelled`
+//! (`handler` when an event decides, `sweeper` when a deadline does; both through `progress`). It serves the
+//! order API (`api`). What is decided when stands in `domain::saga`.
+
+mod api;
+mod handler;
+mod intake;
+mod keys;
+mod metrics;
+mod progress;
+mod query;
+pub mod request;
+mod store;
+mod sweeper;
+mod view;
+mod watch;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use contract::Service;
+use futures::FutureExt;
+use sqlx::migrate::Migrator;
+
+use self::api::Api;
+use self::handler::OrderHandler;
+use self::intake::Intake;
+use self::metrics::Metrics;
+use self::sweeper::Sweeper;
+use self::watch::Watch;
+use crate::service::{Context, Parts, Role, Task};
+
+/// The order service.
+pub struct Order;
+
+impl Role for Order {
+    const SERVICE: Service = Service::Order;
+    type Handler = OrderHandler;
+
+    fn migrations() -> Migrator {
+        sqlx::migrate!("migrations/order")
+    }
+
+    async fn build(context: &Context) -> Result<Parts<OrderHandler>> {
+        let Context { config, pool, messaging, shutdown, .. } = context;
+        let metrics = Metrics::register(context.exposition.registry())?;
+        let (refreshed, database) = (metrics.clone(), pool.clone());
+        context.exposition.refresh_with(Arc::new(move || {
+            let (metrics, pool) = (refreshed.clone(), database.clone());
+            async move { metrics.refresh(&pool).await }.boxed()
+        }));
+        let watch = Watch::new(context.closing.clone());
+        let (intake, committer) = Intake::new(pool.clone(), messaging.outbox().clone(), metrics.clone());
+        let sweeper = Sweeper {
+            pool: pool.clone(),
+            outbox: messaging.outbox().clone(),
+            metrics: metrics.clone(),
+            watch: watch.clone(),
+        };
+        let pulse = context.health.watch("order.sweeper", sweeper::SILENCE);
+        let api = Api {
+            pool: pool.clone(),
+            intake,
+            watch: watch.clone(),
+            catalogue: Arc::new(config.order.order_catalogue.clone()),
+            saga: Arc::new(config.order.saga()?),
+            metrics: metrics.clone(),
+        };
+        Ok(Parts {
+            handler: OrderHandler::new(metrics, watch.clone()),
+            routes: Some(api::routes(api)),
+            tasks: vec![
+                Task::new("intake", committer.run(shutdown.clone())),
+                Task::new("sweeper", sweeper.run(pulse, shutdown.clone())),
+                Task::new("watch", watch.run(pool.clone(), shutdown.clone())),
+            ],
+        })
+    }
+}

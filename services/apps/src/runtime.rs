@@ -1,0 +1,339 @@
+//! Boots services and takes them down again, the same way for every role.
+//!
+//! Up: configuration → admin port → database → migrations (sqlx's advisory lock makes replicas wait for each
+//! other) → messaging → service → HTTP → ready. Down: not ready → requests and events come to rest → loops end
+//! → the outbox is published → the group and the process are left. A failure of any part takes the process
+//! down, so that Kubernetes starts it again and says so.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use contract::Service;
+use futures::FutureExt;
+use messaging::{ConsumerState, Messaging};
+use secrecy::ExposeSecret;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Exposition};
+use crate::config::Config;
+use crate::health::{self, Check, Health, Phase};
+use crate::http;
+use crate::service::{self, Context, Parts, Role};
+use crate::telemetry::LogLevel;
+
+/// How long a query waits for a connection: shorter than any caller waits for an answer.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Between two attempts to reach a database that is not there yet.
+const CONNECT_RETRY: Duration = Duration::from_secs(1);
+
+/// How long the outbox may take to empty on the way down. What is left is published by another replica, or
+/// by the next process.
+const FLUSH_LIMIT: Duration = Duration::from_secs(3);
+
+/// How often the runtime says that it is alive, and how long it may be silent.
+const TICK: Duration = Duration::from_secs(1);
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// What every service of a process shares while it is started.
+pub struct Start {
+    config: Arc<Config>,
+    health: Health,
+    exposition: Exposition,
+    messaging_metrics: messaging::Metrics,
+    http_metrics: http::Metrics,
+    /// Several services in this process: each has its own port and database.
+    together: bool,
+}
+
+/// Parts of a process that stop together.
+#[derive(Default)]
+struct Stage {
+    stop: CancellationToken,
+    tasks: JoinSet<(String, Result<()>)>,
+}
+
+impl Stage {
+    fn spawn(&mut self, name: String, work: impl Future<Output = Result<()>> + Send + 'static) {
+        self.tasks.spawn(async move { (name, work.await) });
+    }
+
+    /// Waits for a part to end, which none does by itself. Never returns while the stage is empty.
+    async fn failure(&mut self) -> anyhow::Error {
+        match self.tasks.join_next().await {
+            Some(Ok((name, Ok(())))) => anyhow::anyhow!("{name} ended by itself"),
+            Some(Ok((name, Err(error)))) => error.context(format!("{name} failed")),
+            Some(Err(panicked)) => anyhow::Error::new(panicked).context("a part of the process panicked"),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops all parts and waits for them until `deadline`.
+    async fn drain(&mut self, deadline: Instant) {
+        self.stop.cancel();
+        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.tasks.join_next()).await {
+            match ended {
+                Ok((name, Ok(()))) => tracing::debug!("{name} has stopped"),
+                Ok((name, Err(error))) => {
+                    tracing::warn!(error = format!("{error:#}"), "{name} failed to stop")
+                }
+                Err(error) => tracing::warn!(error = %error, "a part of the process panicked while stopping"),
+            }
+        }
+        if !self.tasks.is_empty() {
+            tracing::warn!(left = self.tasks.len(), "parts of the process did not stop in time");
+            self.tasks.shutdown().await;
+        }
+    }
+}
+
+/// A service that runs.
+pub struct Running {
+    service: Service,
+    http: Option<SocketAddr>,
+    pool: PgPool,
+    front: Stage,
+    loops: Stage,
+    relay: Stage,
+}
+
+/// A process with its services, ready for work.
+pub struct Process {
+    config: Arc<Config>,
+    health: Health,
+    services: Vec<Running>,
+    admin: Stage,
+    admin_address: SocketAddr,
+}
+
+impl Process {
+    /// Starts `services` in this process and waits until they take work.
+    ///
+    /// # Errors
+    /// The configuration is invalid, an address is taken, or a database cannot be migrated. A database or a
+    /// broker that is not there yet is waited for.
+    pub async fn start(config: Config, services: &[Service], log_level: LogLevel) -> Result<Self> {
+        config.validate(services).context("the configuration is invalid")?;
+        let config = Arc::new(config);
+        let (health, exposition) = (Health::default(), Exposition::default());
+        let mut admin = Stage::default();
+        let listener = bind(config.admin_addr).await?;
+        let admin_address = listener.local_addr()?;
+        let routes = admin::router(health.clone(), exposition.clone(), log_level);
+        let serving = http::serve(listener, routes, admin.stop.clone());
+        admin.spawn("admin port".to_owned(), async move { Ok(serving.await?) });
+        admin.spawn("ticker".to_owned(), tick(health.clone(), admin.stop.clone()));
+        tracing::info!(address = %admin_address, "probes and metrics are served at {admin_address}");
+
+        let start = Start {
+            messaging_metrics: messaging::Metrics::register(exposition.registry())?,
+            http_metrics: http::Metrics::register(exposition.registry())?,
+            together: services.len() > 1,
+            config: config.clone(),
+            health: health.clone(),
+            exposition,
+        };
+        let mut running = Vec::new();
+        for service in services {
+            let started = service::start(*service, &start).await;
+            running.push(started.with_context(|| format!("could not start the {service} service"))?);
+        }
+        health.enter(Phase::Serving);
+        tracing::info!("the process is ready for work");
+        Ok(Self { config, health, services: running, admin, admin_address })
+    }
+
+    /// Where the public API of `service` is served.
+    pub fn http_address(&self, service: Service) -> Option<SocketAddr> {
+        self.services.iter().find(|running| running.service == service)?.http
+    }
+
+    /// Where probes and metrics are served.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Runs until `stop`, then drains.
+    ///
+    /// # Errors
+    /// A part of the process failed; the rest was drained.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<()> {
+        let outcome = tokio::select! {
+            () = stop => Ok(()),
+            error = self.failure() => Err(error),
+        };
+        self.drain().await;
+        outcome
+    }
+
+    async fn failure(&mut self) -> anyhow::Error {
+        let stages = self
+            .services
+            .iter_mut()
+            .flat_map(|running| [&mut running.front, &mut running.loops, &mut running.relay])
+            .chain([&mut self.admin]);
+        let failures: Vec<_> = stages.map(|stage| stage.failure().boxed()).collect();
+        futures::future::select_all(failures).await.0
+    }
+
+    async fn drain(&mut self) {
+        let drain = self.config.drain;
+        tracing::info!("the process stops taking work");
+        self.health.enter(Phase::Draining);
+        tokio::time::sleep(drain.delay).await;
+        let deadline = Instant::now() + drain.timeout;
+        // Requests and events first: what they write still needs the loops (which answer them) and the relay.
+        self.drain_each(|running| &mut running.front, deadline).await;
+        self.drain_each(|running| &mut running.loops, deadline).await;
+        futures::future::join_all(self.services.iter().map(|running| flush(&running.pool, deadline))).await;
+        self.drain_each(|running| &mut running.relay, deadline).await;
+        futures::future::join_all(self.services.iter().map(|running| running.pool.close())).await;
+        self.admin.drain(deadline).await;
+        tracing::info!("the process has stopped");
+    }
+
+    async fn drain_each(&mut self, stage: fn(&mut Running) -> &mut Stage, deadline: Instant) {
+        let stages = self.services.iter_mut().map(|running| stage(running).drain(deadline));
+        futures::future::join_all(stages).await;
+    }
+}
+
+impl Start {
+    /// Starts the service `R`.
+    ///
+    /// # Errors
+    /// See [`Process::start`].
+    pub async fn role<R: Role>(&self) -> Result<Running> {
+        let service = R::SERVICE;
+        let (mut front, mut loops, mut relay) = (Stage::default(), Stage::default(), Stage::default());
+        let pool = self.connect(service).await?;
+        messaging::migrate(&pool).await.context("could not migrate the tables of messaging")?;
+        R::migrations().run(&pool).await.context("could not migrate the service's tables")?;
+        let messaging = self.messaging(service, &pool)?;
+        let context = Context {
+            config: self.config.clone(),
+            pool: pool.clone(),
+            messaging: messaging.clone(),
+            exposition: self.exposition.clone(),
+            health: self.health.clone(),
+            closing: front.stop.clone(),
+            shutdown: loops.stop.clone(),
+        };
+        let Parts { handler, routes, tasks } = R::build(&context).await?;
+        for task in tasks {
+            loops.spawn(format!("{service}: {}", task.name), task.run.map(Ok));
+        }
+        let (publisher, stop) = (messaging.clone(), relay.stop.clone());
+        relay.spawn(format!("{service}: relay"), async move { publisher.relay(stop).map(Ok).await });
+        let stop = front.stop.clone();
+        front.spawn(format!("{service}: consumer"), async move {
+            Ok(messaging.consume(service.spec().consumes, handler, stop).await?)
+        });
+        let http = match routes {
+            Some(routes) => Some(self.serve(service, routes, &mut front).await?),
+            None => None,
+        };
+        Ok(Running { service, http, pool, front, loops, relay })
+    }
+
+    async fn connect(&self, service: Service) -> Result<PgPool> {
+        let url = self.config.database_url()?.expose_secret();
+        // The parser's error repeats the URL, which is a secret.
+        let Ok(mut options) = url.parse::<PgConnectOptions>() else {
+            bail!("DATABASE_URL is no PostgreSQL URL")
+        };
+        if self.together {
+            let name = format!("{}_{service}", options.get_database().unwrap_or("orders"));
+            crate::prepare_database::create_if_missing(&options, &name).await?;
+            options = options.database(&name);
+        }
+        let options = options.application_name(&format!("orders {service}"));
+        let pool = PgPoolOptions::new()
+            .max_connections(self.config.database_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options);
+        while let Err(error) = pool.acquire().await {
+            tracing::warn!(error = %error, "the database of the {service} service is not there yet");
+            tokio::time::sleep(CONNECT_RETRY).await;
+        }
+        self.health.depend_on(format!("{service}.database"), health::database(pool.clone()));
+        Ok(pool)
+    }
+
+    fn messaging(&self, service: Service, pool: &PgPool) -> Result<Messaging> {
+        let kafka = self.config.kafka.connection(&format!("orders-{service}"))?;
+        let messaging = Messaging::new(kafka, service, pool.clone(), &self.messaging_metrics)?;
+        self.health.depend_on(format!("{service}.consumer"), consumer(messaging.clone()));
+        Ok(messaging)
+    }
+
+    async fn serve(&self, service: Service, routes: axum::Router, front: &mut Stage) -> Result<SocketAddr> {
+        let mut address = self.config.http_addr;
+        // Port 0 lets the system choose, for each service anew.
+        if self.together && address.port() != 0 {
+            address.set_port(service.spec().dev_port);
+        }
+        let listener = bind(address).await?;
+        let address = listener.local_addr()?;
+        let routes = http::public(service, routes, &self.http_metrics);
+        let serving = http::serve(listener, routes, front.stop.clone());
+        front.spawn(format!("{service}: http"), async move { Ok(serving.await?) });
+        tracing::info!(address = %address, "the {service} service is served at {address}");
+        Ok(address)
+    }
+}
+
+/// The consumer is ready once it has joined its group, and while nothing keeps it from handling events.
+fn consumer(messaging: Messaging) -> Check {
+    Arc::new(move || {
+        let state = messaging.consumer_state().borrow().clone();
+        std::future::ready(match state {
+            ConsumerState::Running => Ok(()),
+            ConsumerState::Starting => Err("has not joined its group yet".to_owned()),
+            ConsumerState::Waiting { reason } => Err(format!("waits: {reason}")),
+            ConsumerState::Stopped => Err("has stopped".to_owned()),
+        })
+        .boxed()
+    })
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))
+}
+
+/// Beats while the scheduler gives tasks their turn: a process whose threads are all blocked falls silent.
+async fn tick(health: Health, stop: CancellationToken) -> Result<()> {
+    let pulse = health.watch("scheduler", SILENCE);
+    while !stop.is_cancelled() {
+        pulse.beat();
+        tokio::select! {
+            () = tokio::time::sleep(TICK) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the outbox is empty: the relay still runs and publishes what the last requests and events wrote.
+async fn flush(pool: &PgPool, deadline: Instant) {
+    let emptied = async {
+        loop {
+            let pending = sqlx::query_scalar("SELECT EXISTS (SELECT FROM outbox)").fetch_one(pool).await;
+            if !pending.unwrap_or(true) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let deadline = deadline.min(Instant::now() + FLUSH_LIMIT);
+    if tokio::time::timeout_at(deadline, emptied).await.is_err() {
+        tracing::warn!("the outbox is not empty yet; the rest is published by another process");
+    }
+}

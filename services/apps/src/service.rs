@@ -1,0 +1,90 @@
+//! What a service is to the runtime, and the one list of all services.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use axum::Router;
+use contract::Service;
+use futures::future::BoxFuture;
+use messaging::{Handler, Messaging};
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::Exposition;
+use crate::config::Config;
+use crate::health::Health;
+use crate::runtime::{Running, Start};
+
+/// A service of the order system, as the runtime sees it. Its consumer, its relay, its probes and its HTTP
+/// server are the runtime's; what it does with events and requests is its own.
+pub trait Role {
+    /// Which service of the roster this is: topics, group, port and names follow from it.
+    const SERVICE: Service;
+
+    /// Acts on the service's events.
+    type Handler: Handler;
+
+    /// The service's own tables (`migrations/<service>`, numbered from 100). Those of messaging come before.
+    fn migrations() -> Migrator;
+
+    /// Wires the service. The database is migrated; nothing is consumed or served yet.
+    ///
+    /// # Errors
+    /// The process does not start.
+    fn build(context: &Context) -> impl Future<Output = Result<Parts<Self::Handler>>> + Send;
+}
+
+/// What a service is built from.
+pub struct Context {
+    /// The configuration of the process, validated.
+    pub config: Arc<Config>,
+    /// The service's database.
+    pub pool: PgPool,
+    /// The service's messaging; `outbox()` is for code with a transaction of its own.
+    pub messaging: Messaging,
+    /// Metrics are registered and derived here.
+    pub exposition: Exposition,
+    /// Loops report their progress here.
+    pub health: Health,
+    /// Asks requests that wait for something to be answered now, because the process stops.
+    pub closing: CancellationToken,
+    /// Ends the service's [`Task`]s. Fires after requests and events have come to rest.
+    pub shutdown: CancellationToken,
+}
+
+/// A service, wired.
+pub struct Parts<H> {
+    /// Acts on the service's events.
+    pub handler: H,
+    /// The service's public API; none: no HTTP server is started.
+    pub routes: Option<Router>,
+    /// Loops that run as long as the service.
+    pub tasks: Vec<Task>,
+}
+
+/// A loop of a service. It ends when [`Context::shutdown`] fires, and never before.
+pub struct Task {
+    /// What the logs call it.
+    pub name: &'static str,
+    /// The loop.
+    pub run: BoxFuture<'static, ()>,
+}
+
+impl Task {
+    /// Names a loop.
+    pub fn new(name: &'static str, run: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { name, run: Box::pin(run) }
+    }
+}
+
+/// Starts `service`: the one place that knows which type is which service.
+///
+/// # Errors
+/// The service cannot start.
+pub async fn start(service: Service, start: &Start) -> Result<Running> {
+    match service {
+        Service::Order => start.role::<crate::order::Order>().await,
+        Service::Inventory | Service::Notification => anyhow::bail!("{service} is not wired"),
+    }
+}
