@@ -1,22 +1,20 @@
 //! PostgreSQL as a child process: TCP only, passwords always, run by an unprivileged user when this one is root.
 
-use std::env;
-use std::fs::{self, OpenOptions, Permissions};
-use std::io::Write;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use nix::unistd::{Uid, User};
-use rand::Rng;
-use rand::distr::Alphanumeric;
+use anyhow::{Context, Result, ensure};
 
 use crate::ports;
 use crate::process::{Launcher, Process, ProcessId, Spec, run};
 use crate::tools::which;
+
+mod data;
+
+pub use data::reachable_dir;
 
 /// Debian keeps each release in a folder of its own, outside of PATH.
 const DEBIAN_RELEASES: &str = "/usr/lib/postgresql";
@@ -25,10 +23,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_GRACE: Duration = Duration::from_secs(20);
 /// The superuser of the server.
 const ADMIN_USER: &str = "postgres";
-/// About 140 bits.
-const PASSWORD_LENGTH: usize = 24;
-/// PostgreSQL refuses to run as root; the first of these that exists runs it then.
-const UNPRIVILEGED_USERS: [&str; 2] = ["postgres", "nobody"];
 
 /// Whether a commit survives a crash of the machine. A crash of the server it always survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +78,8 @@ impl Postgres {
     /// When PostgreSQL is not installed or does not come up; the message ends with its log.
     pub fn start(options: PostgresOptions) -> Result<Self> {
         let programs = find_programs()?;
-        let launcher = as_unprivileged(options.launcher.clone(), &options.dir)?;
-        let password = initialize(&options, &launcher, &programs)?;
+        let launcher = data::as_unprivileged(options.launcher.clone(), &options.dir)?;
+        let password = data::initialize(&options, &launcher, &programs)?;
         let server =
             Server::new(programs.clone(), options.launcher.clone(), options.bind, options.port, password);
         let mut postgres = Self { options, launcher, programs, server, process: None };
@@ -263,83 +257,4 @@ pub(crate) fn find_programs() -> Result<PathBuf> {
         .map(|(_, programs)| programs)
         .or_else(in_path)
         .context("PostgreSQL is not installed; Debian: apt-get install postgresql")
-}
-
-/// When this process is root: as a user that PostgreSQL accepts, who is given the folder `dir`.
-fn as_unprivileged(launcher: Launcher, dir: &Path) -> Result<Launcher> {
-    fs::create_dir_all(dir).with_context(|| format!("could not create {}", dir.display()))?;
-    fs::set_permissions(dir, Permissions::from_mode(0o700))?;
-    if !Uid::effective().is_root() {
-        return Ok(launcher);
-    }
-    let user = UNPRIVILEGED_USERS.iter().find_map(|name| User::from_name(name).ok().flatten());
-    let user = user.context("PostgreSQL refuses to run as root, and there is no user postgres or nobody")?;
-    if let Some(closed) = closed_parent(dir) {
-        bail!(
-            "PostgreSQL runs as the user {} and cannot reach {}: nobody but root may enter {}",
-            user.name,
-            dir.display(),
-            closed.display()
-        );
-    }
-    std::os::unix::fs::chown(dir, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
-    Ok(launcher.as_user(user.uid.as_raw(), user.gid.as_raw()))
-}
-
-/// The first folder above `dir` that other users may not pass through.
-fn closed_parent(dir: &Path) -> Option<&Path> {
-    dir.ancestors().skip(1).find(|parent| fs::metadata(parent).is_ok_and(|parent| parent.mode() & 0o001 == 0))
-}
-
-/// Where a server that may have to run as another user can keep its data: `preferred` if such a user can reach it,
-/// else a folder of the system made for this one path, which the caller has to remove in the end.
-pub fn reachable_dir(preferred: &Path) -> PathBuf {
-    if !Uid::effective().is_root() || closed_parent(preferred).is_none() {
-        return preferred.to_owned();
-    }
-    let components = preferred.components().filter_map(|component| component.as_os_str().to_str());
-    let name: Vec<&str> = components.filter(|component| *component != "/").collect();
-    Path::new("/var/tmp").join(format!("devcluster-{}", name.join("-")))
-}
-
-/// Creates the server's data unless it is there, and returns the administrator's password.
-fn initialize(options: &PostgresOptions, launcher: &Launcher, programs: &Path) -> Result<String> {
-    let password_file = options.dir.join("password");
-    let data = options.dir.join("data");
-    if data.join("PG_VERSION").exists() {
-        let password = fs::read_to_string(&password_file);
-        return password.with_context(|| format!("could not read {}", password_file.display()));
-    }
-    if data.exists() {
-        // Begun by a run that was killed.
-        fs::remove_dir_all(&data)?;
-    }
-    let password: String =
-        rand::rng().sample_iter(Alphanumeric).take(PASSWORD_LENGTH).map(char::from).collect();
-    let mut file =
-        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&password_file)?;
-    file.write_all(password.as_bytes())?;
-    let owner = fs::metadata(&options.dir)?;
-    std::os::unix::fs::chown(&password_file, Some(owner.uid()), Some(owner.gid()))?;
-
-    let mut command = launcher.command(programs.join("initdb"));
-    command.arg("-D").arg(&data).args(["-U", ADMIN_USER, "--encoding=UTF8", "--locale=C"]);
-    command.args(["--auth=scram-sha-256", "--no-instructions"]).arg("--pwfile").arg(&password_file);
-    if options.durability == Durability::CrashOfServerOnly {
-        command.arg("--no-sync");
-    }
-    // initdb looks at the current folder, which the other user may not be allowed to.
-    command
-        .current_dir("/")
-        .env_remove("PGDATA")
-        .env("TZ", env::var("TZ").unwrap_or_else(|_| "UTC".to_owned()));
-    run("create a PostgreSQL server", command)?;
-    allow_remote_clients(&data)?;
-    Ok(password)
-}
-
-/// Pods come from other addresses than loopback, the only ones that initdb lets in. Passwords stay required.
-fn allow_remote_clients(data: &Path) -> Result<()> {
-    let mut file = OpenOptions::new().append(true).open(data.join("pg_hba.conf"))?;
-    Ok(file.write_all(b"host all all all scram-sha-256\n")?)
 }

@@ -43,7 +43,15 @@ pub fn cache_dir() -> Result<PathBuf> {
 /// # Errors
 /// Those of `build`, of which nothing remains then, and of the file system.
 pub fn cached(name: &str, inputs: &[&[u8]], build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-    let cache = cache_dir()?;
+    cached_in(&cache_dir()?, name, inputs, build)
+}
+
+fn cached_in(
+    cache: &Path,
+    name: &str,
+    inputs: &[&[u8]],
+    build: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
     let entry = cache.join(format!("{name}-{}", hash(inputs)));
     if entry.exists() {
         return Ok(entry);
@@ -51,8 +59,7 @@ pub fn cached(name: &str, inputs: &[&[u8]], build: impl FnOnce(&Path) -> Result<
     let lock = File::create(entry.with_extension("lock")).context("could not create a lock in the cache")?;
     lock.lock().context("could not wait for a lock in the cache")?;
     if !entry.exists() {
-        let unfinished =
-            tempfile::Builder::new().prefix(&format!("{name}-unfinished-")).tempdir_in(&cache)?;
+        let unfinished = tempfile::Builder::new().prefix(&format!("{name}-unfinished-")).tempdir_in(cache)?;
         build(unfinished.path())?;
         fs::rename(unfinished.keep(), &entry).context("could not put an entry into the cache")?;
     }
@@ -147,6 +154,44 @@ pub fn kubernetes() -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    #[test]
+    fn of_many_who_ask_at_once_one_builds() {
+        let cache = tempfile::tempdir().unwrap();
+        let builds = AtomicUsize::new(0);
+        let get = || {
+            cached_in(cache.path(), "thing", &[b"v1"], |folder| {
+                builds.fetch_add(1, Ordering::Relaxed);
+                Ok(fs::write(folder.join("file"), "whole")?)
+            })
+        };
+
+        let entries: Vec<PathBuf> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(get)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect()
+        });
+
+        assert_eq!(builds.into_inner(), 1);
+        assert!(entries.iter().all(|entry| fs::read_to_string(entry.join("file")).unwrap() == "whole"));
+    }
+
+    #[test]
+    fn of_a_failed_build_nothing_remains_and_the_next_one_may_succeed() {
+        let cache = tempfile::tempdir().unwrap();
+        let failed = cached_in(cache.path(), "thing", &[], |folder| {
+            fs::write(folder.join("file"), "half")?;
+            bail!("no space left")
+        });
+        assert!(failed.is_err());
+
+        let entry = cached_in(cache.path(), "thing", &[], |_| Ok(())).unwrap();
+
+        assert!(fs::read_dir(&entry).unwrap().next().is_none());
+        // The entry and its lock.
+        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 2);
+    }
 
     #[test]
     fn inputs_are_told_apart() {
