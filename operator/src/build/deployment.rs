@@ -1,0 +1,229 @@
+//! The Deployment of a service.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::api::core::v1::{
+    Capabilities, ConfigMapEnvSource, Container, ContainerPort, EnvFromSource, EnvVar, EnvVarSource,
+    HTTPGetAction, KeyToPath, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile,
+    SecretKeySelector, SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::labels::{Component, PipelineId};
+use super::secret::{DATABASE_URL, KAFKA_CA, KAFKA_PASSWORD, KAFKA_USERNAME};
+use super::workload::{ADMIN_PORT, HTTP_PORT, KAFKA_CA_DIR, Workload};
+
+/// Annotation on pods: the digest of what they read at their start.
+pub const CONFIG_HASH: &str = "orderpipeline.dev/config-hash";
+/// The unprivileged user of the image.
+const USER: i64 = 65_532;
+/// The services drain for at most 22 s (2 s until Services notice, 20 s for batches and the outbox); the rest
+/// is for a busy node.
+const GRACE_SECONDS: i64 = 40;
+
+/// The Deployment of `workload`.
+#[must_use]
+pub fn build(id: &PipelineId, workload: &Workload) -> Deployment {
+    let component = Component::Service(workload.service);
+    let selector = LabelSelector { match_labels: Some(id.selector(component)), ..LabelSelector::default() };
+    Deployment {
+        metadata: id.metadata(id.object_name(workload.service), component),
+        spec: Some(DeploymentSpec {
+            replicas: Some(workload.replicas),
+            // Two old versions are enough to go back to; each is an object in every list.
+            revision_history_limit: Some(2),
+            strategy: Some(strategy()),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(id.labels(component)),
+                    annotations: Some(BTreeMap::from([(CONFIG_HASH.to_owned(), workload.config_hash())])),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(pod(id, workload, &selector)),
+            },
+            selector,
+            ..DeploymentSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// A new pod is ready before an old one goes: a rollout never has fewer pods than asked for.
+fn strategy() -> DeploymentStrategy {
+    DeploymentStrategy {
+        type_: Some("RollingUpdate".to_owned()),
+        rolling_update: Some(RollingUpdateDeployment {
+            max_unavailable: Some(IntOrString::Int(0)),
+            max_surge: Some(IntOrString::Int(1)),
+        }),
+    }
+}
+
+fn pod(id: &PipelineId, workload: &Workload, selector: &LabelSelector) -> PodSpec {
+    let name = id.object_name(workload.service);
+    PodSpec {
+        service_account_name: Some(name.clone()),
+        automount_service_account_token: Some(false),
+        // Without it every Service of the namespace becomes variables: one called `kafka` would set KAFKA_PORT.
+        enable_service_links: Some(false),
+        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        security_context: Some(pod_security()),
+        topology_spread_constraints: Some(vec![
+            spread("topology.kubernetes.io/zone", selector),
+            spread("kubernetes.io/hostname", selector),
+        ]),
+        containers: vec![container(&name, workload)],
+        volumes: workload.access.kafka_ca.is_some().then(|| vec![ca_volume(&name)]),
+        ..PodSpec::default()
+    }
+}
+
+/// What the Pod Security Standard "restricted" asks of a pod; its files are readable by our user only.
+pub(super) fn pod_security() -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(USER),
+        run_as_group: Some(USER),
+        fs_group: Some(USER),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".to_owned(),
+            ..SeccompProfile::default()
+        }),
+        ..PodSecurityContext::default()
+    }
+}
+
+/// What the Pod Security Standard "restricted" asks of a container, and a root file system nobody can change.
+pub(super) fn container_security() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() }),
+        ..SecurityContext::default()
+    }
+}
+
+/// Pods of one version spread over zones and nodes as well as they can; a full zone does not stop a rollout.
+fn spread(key: &str, selector: &LabelSelector) -> TopologySpreadConstraint {
+    TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: key.to_owned(),
+        when_unsatisfiable: "ScheduleAnyway".to_owned(),
+        label_selector: Some(selector.clone()),
+        match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
+        ..TopologySpreadConstraint::default()
+    }
+}
+
+fn container(name: &str, workload: &Workload) -> Container {
+    let mut ports = vec![port("admin", ADMIN_PORT)];
+    if workload.service.spec().has_api {
+        ports.insert(0, port("http", HTTP_PORT));
+    }
+    Container {
+        name: workload.service.name().to_owned(),
+        image: Some(workload.image.clone()),
+        // Also for `:latest`, whose default is Always: images that were loaded onto a node are found there.
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        args: Some(vec![workload.service.name().to_owned()]),
+        env_from: Some(vec![EnvFromSource {
+            config_map_ref: Some(ConfigMapEnvSource { name: name.to_owned(), optional: None }),
+            ..EnvFromSource::default()
+        }]),
+        env: Some(environment(name, workload)),
+        ports: Some(ports),
+        resources: Some(workload.resources.clone()),
+        security_context: Some(container_security()),
+        // Migrations of a large database may take minutes: 150 × 2 s.
+        startup_probe: Some(probe("/startupz", 2, 150)),
+        // Five seconds of trouble take a pod out of its Service at most ten seconds later.
+        readiness_probe: Some(probe("/readyz", 5, 2)),
+        // Only a process that stopped turning is restarted: a minute of silence.
+        liveness_probe: Some(probe("/livez", 10, 6)),
+        // The last lines of a crashed container stand in its status.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        volume_mounts: workload.access.kafka_ca.is_some().then(|| vec![ca_mount()]),
+        ..Container::default()
+    }
+}
+
+fn environment(secret: &str, workload: &Workload) -> Vec<EnvVar> {
+    let mut variables = vec![DATABASE_URL];
+    if workload.access.kafka_credentials.is_some() {
+        variables.extend([KAFKA_USERNAME, KAFKA_PASSWORD]);
+    }
+    variables
+        .into_iter()
+        .map(|key| secret_variable(key, secret, key))
+        .chain(workload.extra_env.iter().cloned())
+        .collect()
+}
+
+/// A variable that is the value of `key` of the Secret `secret`.
+pub(super) fn secret_variable(variable: &str, secret: &str, key: &str) -> EnvVar {
+    EnvVar {
+        name: variable.to_owned(),
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(SecretKeySelector {
+                name: secret.to_owned(),
+                key: key.to_owned(),
+                optional: None,
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
+    }
+}
+
+fn port(name: &str, number: i32) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: number,
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    }
+}
+
+fn probe(path: &str, period: i32, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String("admin".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period),
+        failure_threshold: Some(failures),
+        // A node under load answers late; one second, the default, restarts pods that only waited for CPU.
+        timeout_seconds: Some(3),
+        ..Probe::default()
+    }
+}
+
+fn ca_volume(secret: &str) -> Volume {
+    secret_volume("kafka-ca", secret, KAFKA_CA)
+}
+
+fn ca_mount() -> VolumeMount {
+    VolumeMount {
+        name: "kafka-ca".to_owned(),
+        mount_path: KAFKA_CA_DIR.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    }
+}
+
+/// A volume with one key of a Secret, readable by our group only.
+pub(super) fn secret_volume(name: &str, secret: &str, key: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret.to_owned()),
+            default_mode: Some(0o440),
+            items: Some(vec![KeyToPath { key: key.to_owned(), path: key.to_owned(), mode: None }]),
+            optional: None,
+        }),
+        ..Volume::default()
+    }
+}

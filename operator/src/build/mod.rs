@@ -1,0 +1,15 @@
+//! The Kubernetes objects of a pipeline: pure functions, one kind per file.
+//!
+//! Each takes an [`PipelineId`](labels::PipelineId) and what was validated, and cannot fail. What differs between the
+//! services is data in a [`Workload`](workload::Workload), never a branch here. Which objects there are, and
+//! in which order they are applied, is `controller/pipeline/plan.rs`'s business.
+
+pub mod config_map;
+pub mod database_job;
+pub mod deployment;
+pub mod labels;
+pub mod secret;
+pub mod service;
+pub mod service_account;
+pub mod topic;
+pub mod workload;

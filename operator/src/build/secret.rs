@@ -1,0 +1,46 @@
+//! The Secret of a service: its own database URL, and the Kafka credentials.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::labels::{Component, PipelineId};
+use super::workload::Workload;
+
+/// The Secret of `workload`.
+#[must_use]
+pub fn build(id: &PipelineId, workload: &Workload) -> Secret {
+    Secret {
+        metadata: id.metadata(id.object_name(workload.service), Component::Service(workload.service)),
+        type_: Some("Opaque".to_owned()),
+        data: Some(data(workload)),
+        ..Secret::default()
+    }
+}
+
+fn data(workload: &Workload) -> BTreeMap<String, ByteString> {
+    let access = &workload.access;
+    let entry = |key: &str, value: &SecretString| {
+        (key.to_owned(), ByteString(value.expose_secret().as_bytes().to_vec()))
+    };
+    let mut data = BTreeMap::from([entry(DATABASE_URL, &access.database_url)]);
+    if let Some(credentials) = &access.kafka_credentials {
+        data.extend([
+            entry(KAFKA_USERNAME, &credentials.username),
+            entry(KAFKA_PASSWORD, &credentials.password),
+        ]);
+    }
+    data.extend(access.kafka_ca.as_ref().map(|ca| entry(KAFKA_CA, ca)));
+    data
+}
+
+/// Key, and environment variable, of the URL of the service's own database.
+pub const DATABASE_URL: &str = "DATABASE_URL";
+/// Key, and environment variable, of the Kafka user.
+pub const KAFKA_USERNAME: &str = "KAFKA_USERNAME";
+/// Key, and environment variable, of the Kafka user's password.
+pub const KAFKA_PASSWORD: &str = "KAFKA_PASSWORD";
+/// Key of the certificate that signed the brokers'.
+pub const KAFKA_CA: &str = "ca.crt";

@@ -1,0 +1,163 @@
+//! What differs between the services, as data: every builder takes a [`Workload`], none asks which service
+//! it builds for.
+
+use std::collections::BTreeMap;
+
+use contract::Service;
+use k8s_openapi::api::core::v1::{EnvVar, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use crate::crd::order_pipeline::Profile;
+
+/// Where a service answers its API.
+pub const HTTP_PORT: i32 = 8080;
+/// Where a service answers probes and serves metrics.
+pub const ADMIN_PORT: i32 = 9090;
+/// Where the certificate that signed the brokers' is mounted.
+pub const KAFKA_CA_DIR: &str = "/run/orderpipeline/kafka";
+
+/// A service as it is to run, all defaults resolved.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Which one of the roster.
+    pub service: Service,
+    /// The image.
+    pub image: String,
+    /// Pods.
+    pub replicas: i32,
+    /// CPU and memory of each pod.
+    pub resources: ResourceRequirements,
+    /// Its environment, as far as it is no secret.
+    pub settings: BTreeMap<String, String>,
+    /// Variables that the pipeline's author added.
+    pub extra_env: Vec<EnvVar>,
+    /// What it may know and nobody else.
+    pub access: Access,
+}
+
+/// The secrets of a service.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// The service's own database.
+    pub database_url: SecretString,
+    /// Kafka user and password, where the cluster wants them.
+    pub kafka_credentials: Option<KafkaCredentials>,
+    /// The certificate that signed the brokers', where the system's trust store does not have it.
+    pub kafka_ca: Option<SecretString>,
+}
+
+/// A Kafka user.
+#[derive(Clone, Debug)]
+pub struct KafkaCredentials {
+    /// Its name.
+    pub username: SecretString,
+    /// Its password.
+    pub password: SecretString,
+}
+
+impl Workload {
+    /// A digest of all that a pod reads once, at its start. It stands on the pods, so that exactly those roll
+    /// whose configuration changed. Passwords cannot be guessed from it: the database password in it is long
+    /// and random.
+    #[must_use]
+    pub fn config_hash(&self) -> String {
+        let mut digest = Sha256::new();
+        let mut add = |text: &str| {
+            digest.update(text.len().to_be_bytes());
+            digest.update(text);
+        };
+        for (name, value) in &self.settings {
+            add(name);
+            add(value);
+        }
+        add(self.access.database_url.expose_secret());
+        if let Some(KafkaCredentials { username, password }) = &self.access.kafka_credentials {
+            add(username.expose_secret());
+            add(password.expose_secret());
+        }
+        if let Some(ca) = &self.access.kafka_ca {
+            add(ca.expose_secret());
+        }
+        short_hex(&digest.finalize())
+    }
+}
+
+/// The first 16 hexadecimal digits: 64 bits tell the versions of one object apart.
+#[must_use]
+pub fn short_hex(digest: &[u8]) -> String {
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Pods of a service where the pipeline does not say.
+#[must_use]
+pub fn default_replicas(profile: Profile) -> i32 {
+    match profile {
+        Profile::Dev => 1,
+        Profile::Staging => 2,
+        // One per partition of a topic with default partitions.
+        Profile::Prod => 3,
+    }
+}
+
+/// CPU and memory where the pipeline does not say. A service needs about 20 MB; the rest is room for batches.
+/// There is no CPU limit: it would only make consumers late while the node is idle.
+#[must_use]
+pub fn default_resources(profile: Profile) -> ResourceRequirements {
+    let (cpu, memory, limit) = match profile {
+        Profile::Dev => ("10m", "48Mi", "256Mi"),
+        Profile::Staging => ("100m", "128Mi", "384Mi"),
+        Profile::Prod => ("250m", "256Mi", "512Mi"),
+    };
+    let quantity = |name: &str, value: &str| (name.to_owned(), Quantity(value.to_owned()));
+    ResourceRequirements {
+        requests: Some(BTreeMap::from([quantity("cpu", cpu), quantity("memory", memory)])),
+        limits: Some(BTreeMap::from([quantity("memory", limit)])),
+        ..ResourceRequirements::default()
+    }
+}
+
+/// A key of `services.<name>.config`, and the variable it becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The key.
+    pub key: &'static str,
+    /// The environment variable.
+    pub variable: &'static str,
+    /// What its value looks like.
+    pub form: Form,
+}
+
+/// What the value of a [`Setting`] looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Anything that is not empty.
+    Text,
+    /// `90s`, `15m`, `1h30m`.
+    Duration,
+    /// `product=units,…`
+    Stock,
+    /// `product=price currency,…`
+    Catalogue,
+    /// `smtp://host:port`, without a password.
+    SmtpUrl,
+}
+
+/// The settings of `service`, those that all have among them.
+#[must_use]
+pub fn settings_of(service: Service) -> Vec<Setting> {
+    let own: &[Setting] = match service {
+        Service::Order => &[Setting { key: "catalogue", variable: "ORDER_CATALOGUE", form: Form::Catalogue }],
+        Service::Inventory => &[
+            Setting { key: "initialStock", variable: "INVENTORY_INITIAL_STOCK", form: Form::Stock },
+            Setting { key: "reservationTtl", variable: "INVENTORY_RESERVATION_TTL", form: Form::Duration },
+        ],
+        Service::Notification => &[
+            Setting { key: "smtpUrl", variable: "SMTP_URL", form: Form::SmtpUrl },
+            Setting { key: "mailFrom", variable: "MAIL_FROM", form: Form::Text },
+        ],
+    };
+    let common = [Setting { key: "logLevel", variable: "LOG_LEVEL", form: Form::Text }];
+    common.into_iter().chain(own.iter().copied()).collect()
+}

@@ -1,0 +1,138 @@
+//! The objects that a pipeline should have: the list of what we own. No I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use contract::Service;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{self, ConfigMap, Secret, ServiceAccount};
+
+use super::access::PipelineAccess;
+use super::validate::{ValidPipeline, ValidService};
+use crate::build::secret::KAFKA_CA;
+use crate::build::workload::{ADMIN_PORT, Access, HTTP_PORT, KAFKA_CA_DIR, Workload};
+use crate::build::{config_map, database_job, deployment, secret, service, service_account, topic};
+use crate::crd::KafkaTopic;
+
+/// What a pipeline should have.
+pub struct Plan {
+    /// What services need before they start, in this order: topics and Secrets.
+    pub topics: Vec<KafkaTopic>,
+    /// One per service.
+    pub secrets: Vec<Secret>,
+    /// Prepares the databases.
+    pub job: Job,
+    /// What runs the services.
+    pub workloads: Vec<ServiceObjects>,
+}
+
+/// The objects that run one service.
+pub struct ServiceObjects {
+    /// Which one.
+    pub service: Service,
+    /// Its identity.
+    pub service_account: ServiceAccount,
+    /// Its settings.
+    pub config_map: ConfigMap,
+    /// Its pods.
+    pub deployment: Deployment,
+    /// Its address, where it has an API.
+    pub address: Option<v1::Service>,
+}
+
+/// What `pipeline` should have. `access` holds an entry for each of its services.
+#[must_use]
+pub fn plan(pipeline: &ValidPipeline, access: &PipelineAccess) -> Plan {
+    let id = &pipeline.id;
+    let workloads: Vec<Workload> = pipeline
+        .services
+        .iter()
+        .filter_map(|valid| Some(workload(pipeline, valid, access.services.get(&valid.service)?)))
+        .collect();
+    let topics = pipeline.topics.iter().map(|wanted| topic::build(id, &pipeline.topic_defaults, wanted));
+    Plan {
+        topics: topics.collect(),
+        secrets: workloads.iter().map(|workload| secret::build(id, workload)).collect(),
+        job: database_job::build(id, &access.admin, &workloads),
+        workloads: workloads
+            .iter()
+            .map(|workload| ServiceObjects {
+                service: workload.service,
+                service_account: service_account::build(id, workload),
+                config_map: config_map::build(id, workload),
+                deployment: deployment::build(id, workload),
+                address: service::maybe_build(id, workload),
+            })
+            .collect(),
+    }
+}
+
+impl Plan {
+    /// The services whose objects are applied now.
+    ///
+    /// A service is first started when its topics and its database are there. Once it runs it is never held
+    /// back: while a broker is away, an image can still be replaced and a service scaled.
+    #[must_use]
+    pub fn startable(&self, ready: Foundations, running: &BTreeSet<String>) -> Vec<&ServiceObjects> {
+        let may_start = |objects: &&ServiceObjects| match ready {
+            Foundations::Ready => true,
+            Foundations::Pending => {
+                objects.deployment.metadata.name.as_ref().is_some_and(|name| running.contains(name))
+            }
+        };
+        self.workloads.iter().filter(may_start).collect()
+    }
+}
+
+/// Whether what services need before they start is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foundations {
+    /// Topics are ready and databases prepared.
+    Ready,
+    /// Not yet.
+    Pending,
+}
+
+fn workload(pipeline: &ValidPipeline, valid: &ValidService, access: &Access) -> Workload {
+    Workload {
+        service: valid.service,
+        image: pipeline.image.clone(),
+        replicas: valid.replicas,
+        resources: valid.resources.clone(),
+        settings: settings(pipeline, valid, access),
+        extra_env: valid.env.clone(),
+        access: access.clone(),
+    }
+}
+
+/// The environment of a service, as far as it is no secret.
+fn settings(pipeline: &ValidPipeline, valid: &ValidService, access: &Access) -> BTreeMap<String, String> {
+    let bootstrap = &pipeline.topic_defaults.kafka.bootstrap;
+    let mut settings = BTreeMap::from([
+        ("ADMIN_ADDR", format!("0.0.0.0:{ADMIN_PORT}")),
+        ("HTTP_ADDR", format!("0.0.0.0:{HTTP_PORT}")),
+        ("KAFKA_BOOTSTRAP_SERVERS", bootstrap.servers.clone()),
+        ("KAFKA_SECURITY_PROTOCOL", bootstrap.security.protocol.to_string()),
+        ("LOG_LEVEL", "info".to_owned()),
+        ("PIPELINE", pipeline.id.name.clone()),
+        ("TOPIC_PREFIX", pipeline.topic_defaults.prefix.clone()),
+    ]);
+    if bootstrap.security.protocol.has_sasl() {
+        settings.insert("KAFKA_SASL_MECHANISM", bootstrap.security.mechanism.to_string());
+    }
+    if access.kafka_ca.is_some() {
+        settings.insert("KAFKA_CA_FILE", format!("{KAFKA_CA_DIR}/{KAFKA_CA}"));
+    }
+    // The saga is the order service's; the others would roll for nothing when it changes.
+    if valid.service == Service::Order {
+        let saga = &pipeline.saga;
+        let steps: Vec<String> = saga.steps.iter().map(ToString::to_string).collect();
+        settings.extend([
+            ("SAGA_STEPS", steps.join(",")),
+            ("SAGA_STEP_TIMEOUT", format!("{}s", saga.step_timeout.as_secs())),
+            ("SAGA_NOTIFICATION_TIMEOUT", format!("{}s", saga.notification_timeout.as_secs())),
+        ]);
+    }
+    settings.extend(valid.config.clone());
+    settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}

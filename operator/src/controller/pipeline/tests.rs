@@ -1,0 +1,356 @@
+//! The pure steps through the production path: YAML → validate → resolve → status.
+
+use std::collections::BTreeMap;
+
+use contract::{Service, Topic};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use rstest::rstest;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::access::{Secrets, Unusable, database_name, password_in, resolve};
+use super::status::compute;
+use super::validate::ValidPipeline;
+use super::*;
+use crate::build::secret;
+use crate::crd::conditions::{self, ConditionType, Explanation};
+use crate::crd::{OrderPipelineSpec, OrderPipelineStatus};
+
+const MINIMAL: &str = "
+kafka: {bootstrap: {servers: 'kafka:9092'}}
+database: {secretRef: {name: postgres-admin}}
+services: {order: {}, inventory: {}, notification: {}}
+";
+
+fn id(namespace: &str, name: &str) -> PipelineId {
+    PipelineId { namespace: namespace.to_owned(), name: name.to_owned() }
+}
+
+/// The minimal spec with `change` laid over it.
+fn spec(change: &str) -> OrderPipelineSpec {
+    let mut spec: serde_json::Value = serde_saphyr::from_str(MINIMAL).unwrap();
+    let change: serde_json::Value = serde_saphyr::from_str(change).unwrap();
+    lay_over(&mut spec, change);
+    serde_json::from_value(spec).unwrap()
+}
+
+fn lay_over(below: &mut serde_json::Value, above: serde_json::Value) {
+    match (below, above) {
+        (serde_json::Value::Object(below), serde_json::Value::Object(above)) => {
+            for (key, value) in above {
+                lay_over(below.entry(key).or_insert(serde_json::Value::Null), value);
+            }
+        }
+        (below, above) => *below = above,
+    }
+}
+
+fn valid(change: &str) -> ValidPipeline {
+    validate(id("shop", "shop"), &spec(change), "orders:test").unwrap()
+}
+
+fn secret(data: &[(&str, &str)]) -> Secret {
+    let data = data.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec())));
+    Secret { data: Some(data.collect()), ..Secret::default() }
+}
+
+fn secrets(url: &str) -> Secrets {
+    Secrets::from([("postgres-admin".to_owned(), secret(&[("url", url)]))])
+}
+
+fn passwords() -> BTreeMap<Service, SecretString> {
+    Service::ALL.iter().map(|service| (*service, SecretString::from("s3cret"))).collect()
+}
+
+#[rstest]
+#[case::unknown_service(
+    "services: {paymet: {}}",
+    "spec.services.paymet is no service of this release; there are order, inventory, notification"
+)]
+#[case::nothing_enabled(
+    "services: {order: {enabled: false}, inventory: {enabled: false}, notification: {enabled: false}}",
+    "spec.services enables no service; enable at least one"
+)]
+#[case::unknown_setting(
+    "services: {order: {config: {catalog: x}}}",
+    "spec.services.order.config.catalog is no setting of this service; there are logLevel, catalogue"
+)]
+#[case::setting_of_another(
+    "services: {order: {config: {smtpUrl: 'smtp://mail:25'}}}",
+    "spec.services.order.config.smtpUrl is no setting of this service; there are logLevel, catalogue"
+)]
+#[case::stock(
+    "services: {inventory: {config: {initialStock: burger}}}",
+    "spec.services.inventory.config.initialStock must be products and units such as burger=100,pizza=50"
+)]
+#[case::disabled_is_checked_too(
+    "services: {notification: {enabled: false, config: {smtpUrl: mail}}}",
+    "spec.services.notification.config.smtpUrl must be a URL such as smtp://mail.example:587"
+)]
+#[case::our_variable(
+    "services: {order: {env: [{name: DATABASE_URL, value: x}]}}",
+    "spec.services.order.env[DATABASE_URL] is set by the operator; remove it"
+)]
+#[case::variable_twice(
+    "services: {order: {env: [{name: A, value: x}, {name: A, value: y}]}}",
+    "spec.services.order.env[A] is there twice; remove one"
+)]
+#[case::variable_and_config(
+    "services: {order: {config: {logLevel: debug}, env: [{name: LOG_LEVEL, value: info}]}}",
+    "spec.services.order.env[LOG_LEVEL] is set by config already; remove one of the two"
+)]
+#[case::unknown_step(
+    "saga: {steps: [packing]}",
+    "spec.saga.steps has the step packing, which no service performs; there are inventory"
+)]
+#[case::step_of_a_later_release(
+    "saga: {steps: [inventory, payment]}",
+    "spec.saga.steps has the step payment, which no service performs; there are inventory"
+)]
+#[case::step_twice(
+    "saga: {steps: [inventory, inventory]}",
+    "spec.saga.steps names inventory twice; name it once"
+)]
+#[case::step_without_service(
+    "services: {inventory: {enabled: false}}",
+    "spec.saga.steps has the step inventory, but the service that performs it does not run; enable services.inventory or remove the step"
+)]
+#[case::step_timeout(
+    "saga: {stepTimeout: soon}",
+    "spec.saga.stepTimeout is \"soon\"; write a duration such as 30s, 12h or 7d"
+)]
+#[case::notification_timeout(
+    "saga: {notificationTimeout: 0s}",
+    "spec.saga.notificationTimeout is \"0s\"; write a duration such as 30s, 12h or 7d"
+)]
+#[case::retention(
+    "topics: {retention: forever}",
+    "spec.topics.retention is \"forever\"; write a duration such as 30s, 12h or 7d"
+)]
+#[case::retention_of_one(
+    "topics: {overrides: {orders.created: {retention: x}}}",
+    "spec.topics.overrides[orders.created].retention is \"x\"; write a duration such as 30s, 12h or 7d"
+)]
+#[case::retention_by_config(
+    "topics: {overrides: {orders.created: {config: {retention.ms: '1'}}}}",
+    "spec.topics.overrides[orders.created].config[retention.ms] cannot be set; set `retention` of this topic"
+)]
+#[case::cleanup_policy(
+    "topics: {overrides: {orders.created: {config: {cleanup.policy: compact}}}}",
+    "spec.topics.overrides[orders.created].config[cleanup.policy] cannot be set; remove it: the services rely on the catalogue's policy"
+)]
+#[case::no_credentials(
+    "kafka: {bootstrap: {security: {protocol: SASL_SSL}}}",
+    "spec.kafka.bootstrap.security.credentials is missing, and SASL_SSL needs it; name a Secret with user name and password"
+)]
+fn an_invalid_spec_is_told_which_field_and_what_to_do(#[case] change: &str, #[case] told: &str) {
+    let problems = validate(id("shop", "shop"), &spec(change), "orders:test").unwrap_err();
+
+    assert_eq!(problems.iter().map(ToString::to_string).collect::<Vec<_>>(), [told]);
+}
+
+#[test]
+fn an_unknown_topic_is_answered_with_those_that_exist() {
+    let problems =
+        validate(id("shop", "shop"), &spec("topics: {overrides: {orders.made: {}}}"), "x").unwrap_err();
+
+    assert_eq!(problems[0].field, "topics.overrides[orders.made]");
+    assert!(Topic::ALL.iter().all(|topic| problems[0].message.contains(topic.name())));
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let change = "{saga: {steps: [packing], stepTimeout: soon}, topics: {retention: forever}}";
+
+    let problems = validate(id("shop", "shop"), &spec(change), "x").unwrap_err();
+
+    let fields: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(fields, ["topics.retention", "saga.steps", "saga.stepTimeout"]);
+}
+
+#[rstest]
+#[case("{profile: Dev}", 1)]
+#[case("{profile: Staging}", 2)]
+#[case("{}", 2)]
+#[case("{profile: Dev, topics: {replicas: 3}}", 3)]
+fn topics_have_the_copies_of_their_profile(#[case] change: &str, #[case] replicas: i32) {
+    assert!(valid(change).topics.iter().all(|topic| topic.replicas == replicas));
+}
+
+#[test]
+fn a_subset_has_the_topics_that_its_services_read_or_write() {
+    let pipeline = valid("services: {notification: {enabled: false}}");
+
+    let topics: Vec<&str> = pipeline.topics.iter().map(|wanted| wanted.topic.name()).collect();
+    assert!(topics.contains(&"notifications.sent"), "order reads it");
+    assert!(!topics.contains(&"notification.dlt"));
+    assert_eq!(topics.len(), 11);
+}
+
+#[test]
+fn a_service_gets_the_admin_s_server_with_its_own_role_and_database() {
+    let url = "postgres://admin:hunter2@db.example:5433/postgres?sslmode=require";
+
+    let access = resolve(&valid("{}"), &secrets(url), &passwords()).unwrap();
+
+    assert_eq!(
+        access.services[&Service::Order].database_url.expose_secret(),
+        "postgres://shop_shop_order:s3cret@db.example:5433/shop_shop_order?sslmode=require"
+    );
+}
+
+#[test]
+fn a_password_is_found_again_in_the_secret_that_was_made_from_it() {
+    let pipeline = valid("{}");
+    let access = resolve(&pipeline, &secrets("postgres://a:b@db/postgres"), &passwords()).unwrap();
+
+    let made = &plan(&pipeline, &access).secrets[0];
+
+    assert_eq!(password_in(made).unwrap().expose_secret(), "s3cret");
+    assert!(made.data.as_ref().unwrap().contains_key(secret::DATABASE_URL));
+}
+
+#[rstest]
+#[case::missing(
+    Secrets::new(),
+    "Secret postgres-admin, which spec.database.secretRef names, does not exist; create it"
+)]
+#[case::key(
+    Secrets::from([("postgres-admin".to_owned(), secret(&[("uri", "x")]))]),
+    "Secret postgres-admin, which spec.database.secretRef names, has no key url; add it"
+)]
+#[case::malformed(
+    secrets("mysql://root:hunter2@db/mysql"),
+    "key url of Secret postgres-admin, which spec.database.secretRef names, is not a URL such as \
+     postgres://user:password@host:5432/postgres; correct it"
+)]
+fn a_secret_of_no_use_is_named_and_not_shown(#[case] secrets: Secrets, #[case] told: &str) {
+    let unusable: Unusable = resolve(&valid("{}"), &secrets, &passwords()).unwrap_err();
+
+    assert_eq!(unusable.to_string(), told);
+}
+
+#[test]
+fn databases_of_different_pipelines_never_meet() {
+    let plain = database_name(&id("shop", "main"), Service::Order);
+    let left = database_name(&id("a-b", "c"), Service::Order);
+    let right = database_name(&id("a", "b-c"), Service::Order);
+    let long = database_name(&id(&"n".repeat(63), &"p".repeat(40)), Service::Notification);
+
+    assert_eq!(plain, "shop_main_order");
+    assert_ne!(left, right);
+    assert!(left.starts_with("a_b_c_order_"), "{left}");
+    assert_eq!(long.len(), 63);
+}
+
+#[rstest]
+#[case::its_own_config("services: {inventory: {config: {initialStock: pizza=1}}}", &[Service::Inventory])]
+#[case::the_saga("saga: {stepTimeout: 5s}", &[Service::Order])]
+#[case::the_broker("kafka: {bootstrap: {servers: 'other:9092'}}", &[Service::Order, Service::Inventory, Service::Notification])]
+#[case::scaling("services: {order: {replicas: 9}}", &[])]
+fn only_pods_roll_whose_configuration_changed(#[case] change: &str, #[case] rolled: &[Service]) {
+    let templates = |change: &str| {
+        let pipeline = valid(change);
+        let access = resolve(&pipeline, &secrets("postgres://a:b@db/postgres"), &passwords()).unwrap();
+        let workloads = plan(&pipeline, &access).workloads;
+        workloads.into_iter().map(|objects| (objects.service, objects.deployment.spec.unwrap().template))
+    };
+
+    let changed = templates("{}").zip(templates(change)).filter(|(before, after)| before != after);
+
+    assert_eq!(changed.map(|(before, _)| before.0).collect::<Vec<_>>(), rolled);
+}
+
+#[test]
+fn the_database_job_is_another_one_exactly_when_its_inputs_are() {
+    let name = |change: &str, url: &str| {
+        let pipeline = valid(change);
+        let access = resolve(&pipeline, &secrets(url), &passwords()).unwrap();
+        plan(&pipeline, &access).job.metadata.name.unwrap()
+    };
+    let first = name("{}", "postgres://a:b@db/postgres");
+
+    assert_eq!(name("services: {order: {replicas: 9}}", "postgres://a:b@db/postgres"), first);
+    assert_ne!(name("{}", "postgres://a:c@db/postgres"), first);
+    assert_ne!(name("image: other", "postgres://a:b@db/postgres"), first);
+}
+
+fn report(topics: Progress, database: Progress, services: Progress) -> Report {
+    let prepared_by = (database == Progress::Done).then(|| "job".to_owned());
+    Report::Applied(Applied {
+        topics: Tally::of([topics]),
+        database,
+        prepared_by,
+        services: Tally::of([services]),
+    })
+}
+
+fn pending(reason: &str) -> Progress {
+    Progress::Pending(Explanation::new(reason, "wait"))
+}
+
+fn failed(reason: &str) -> Progress {
+    Progress::Failed(Explanation::new(reason, "help"))
+}
+
+fn ready_reason(status: &OrderPipelineStatus) -> (&str, &str) {
+    let ready = conditions::find(&status.conditions, ConditionType::Ready).unwrap();
+    (ready.status.as_str(), ready.reason.as_str())
+}
+
+#[rstest]
+#[case::topics_first(
+    report(pending("TopicsPending"), pending("DatabasePending"), pending("ServicesStarting")),
+    "False",
+    "TopicsPending",
+    Some(ConditionType::Reconciling)
+)]
+#[case::then_databases(
+    report(Progress::Done, pending("DatabasePending"), pending("ServicesStarting")),
+    "False",
+    "DatabasePending",
+    Some(ConditionType::Reconciling)
+)]
+#[case::then_services(
+    report(Progress::Done, Progress::Done, pending("ServicesStarting")),
+    "False",
+    "ServicesStarting",
+    Some(ConditionType::Reconciling)
+)]
+#[case::a_failure_before_all(
+    report(pending("TopicsPending"), failed("DatabaseFailed"), pending("x")),
+    "False",
+    "DatabaseFailed",
+    Some(ConditionType::Stalled)
+)]
+#[case::ready(report(Progress::Done, Progress::Done, Progress::Done), "True", "AllReady", None)]
+#[case::suspended(Report::Suspended, "Unknown", "Suspended", None)]
+#[case::invalid(Report::Blocked(invalid(&[])), "False", "InvalidSpec", Some(ConditionType::Stalled))]
+fn one_condition_explains_why_a_pipeline_is_not_ready(
+    #[case] report: Report,
+    #[case] state: &str,
+    #[case] reason: &str,
+    #[case] explained_by: Option<ConditionType>,
+) {
+    let status = compute(None, &report, 1, jiff::Timestamp::UNIX_EPOCH);
+
+    assert_eq!(ready_reason(&status), (state, reason));
+    for kind in [ConditionType::Reconciling, ConditionType::Stalled] {
+        assert_eq!(conditions::is_true(&status.conditions, kind), Some(kind) == explained_by, "{kind:?}");
+    }
+    for kind in [ConditionType::TopicsReady, ConditionType::DatabaseReady, ConditionType::WorkloadsReady] {
+        assert!(conditions::find(&status.conditions, kind).is_some(), "{kind:?} is always there");
+    }
+}
+
+#[test]
+fn the_columns_keep_what_was_seen_last() {
+    let now = jiff::Timestamp::UNIX_EPOCH;
+    let before = compute(None, &report(Progress::Done, Progress::Done, pending("x")), 1, now);
+
+    let after = compute(Some(&before), &Report::Blocked(invalid(&[])), 2, now);
+
+    assert_eq!(after.summary, before.summary);
+    assert_eq!(after.summary.unwrap().services, "0/1");
+    assert_eq!(after.database.unwrap().prepared_by, "job");
+}

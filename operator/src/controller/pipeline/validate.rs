@@ -1,0 +1,240 @@
+//! Whether a spec makes sense, and what it means once every default is filled in. No I/O.
+//!
+//! The API server has refused what the schema and its rules can see; here is the rest, and the same again for
+//! objects that are older than a rule. All problems are reported at once, each with its field and the remedy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use contract::{Service, Step, Topic};
+use k8s_openapi::api::core::v1::{EnvVar, ResourceRequirements};
+
+use super::duration;
+use super::services;
+use crate::build::labels::PipelineId;
+use crate::build::topic::{TopicDefaults, WantedTopic};
+use crate::crd::order_pipeline::{OrderPipelineSpec, Profile, SecretKeyRef, TopicOverride, TopicsSpec};
+
+/// A spec that makes sense, every default filled in.
+#[derive(Clone, Debug)]
+pub struct ValidPipeline {
+    /// Whose objects they are.
+    pub id: PipelineId,
+    /// What all topics have in common.
+    pub topic_defaults: TopicDefaults,
+    /// The topics, in the order of the catalogue.
+    pub topics: Vec<WantedTopic>,
+    /// The services, in the order of the roster; at least one.
+    pub services: Vec<ValidService>,
+    /// The saga, where the order service runs.
+    pub saga: Saga,
+    /// Where the PostgreSQL admin URL stands.
+    pub database: SecretKeyRef,
+    /// The image of all services.
+    pub image: String,
+}
+
+/// One service of a [`ValidPipeline`].
+#[derive(Clone, Debug)]
+pub struct ValidService {
+    /// Which one.
+    pub service: Service,
+    /// Pods.
+    pub replicas: i32,
+    /// CPU and memory of each.
+    pub resources: ResourceRequirements,
+    /// Settings by environment variable.
+    pub config: BTreeMap<&'static str, String>,
+    /// Variables that the author added; none that is ours.
+    pub env: Vec<EnvVar>,
+}
+
+/// How an order is carried to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saga {
+    /// Its steps.
+    pub steps: Vec<Step>,
+    /// How long each may take.
+    pub step_timeout: Duration,
+    /// How long a confirmed order waits for its notification.
+    pub notification_timeout: Duration,
+}
+
+/// Something in a spec that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The field, as a path below `spec`.
+    pub field: String,
+    /// What is wrong with it and what would be right; continues the field's name to a sentence.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem with `field`.
+    pub(super) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "spec.{} {}", self.field, self.message)
+    }
+}
+
+/// Fills in every default of `spec`; `image` is that of this release.
+///
+/// # Errors
+/// All problems of the spec, in the order of its fields; at least one.
+pub fn validate(
+    id: PipelineId,
+    spec: &OrderPipelineSpec,
+    image: &str,
+) -> Result<ValidPipeline, Vec<Problem>> {
+    let mut problems = Vec::new();
+    check_kafka(spec, &mut problems);
+    let services = services::validate(spec, &mut problems);
+    let enabled: Vec<Service> = services.iter().map(|service| service.service).collect();
+    let topics = topics(spec, &enabled, &mut problems);
+    let saga = saga(spec, &enabled, &mut problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(ValidPipeline {
+        id,
+        topic_defaults: TopicDefaults {
+            kafka: spec.kafka.clone(),
+            prefix: spec.topics.prefix.clone(),
+            deletion_policy: spec.topics.deletion_policy,
+        },
+        topics,
+        services,
+        saga,
+        database: spec.database.secret_ref.clone(),
+        image: spec.image.clone().unwrap_or_else(|| image.to_owned()),
+    })
+}
+
+fn check_kafka(spec: &OrderPipelineSpec, problems: &mut Vec<Problem>) {
+    let security = &spec.kafka.bootstrap.security;
+    if security.protocol.has_sasl() && security.credentials.is_none() {
+        problems.push(Problem::new(
+            "kafka.bootstrap.security.credentials",
+            format!(
+                "is missing, and {} needs it; name a Secret with user name and password",
+                security.protocol
+            ),
+        ));
+    }
+}
+
+fn topics(spec: &OrderPipelineSpec, enabled: &[Service], problems: &mut Vec<Problem>) -> Vec<WantedTopic> {
+    check_overrides(&spec.topics, problems);
+    let retention = time("topics.retention", &spec.topics.retention, problems);
+    // What a service only reads is wanted too: its consumer would wait for the topic forever.
+    let wanted: BTreeSet<Topic> = enabled
+        .iter()
+        .flat_map(|service| service.spec().consumes.iter().chain(service.spec().produces))
+        .copied()
+        .collect();
+    wanted.into_iter().map(|topic| wanted_topic(spec, topic, retention, problems)).collect()
+}
+
+fn wanted_topic(
+    spec: &OrderPipelineSpec,
+    topic: Topic,
+    retention: Duration,
+    problems: &mut Vec<Problem>,
+) -> WantedTopic {
+    let none = TopicOverride::default();
+    let own = spec.topics.overrides.get(topic.name()).unwrap_or(&none);
+    let own_retention = own
+        .retention
+        .as_ref()
+        .map(|text| time(&format!("topics.overrides[{topic}].retention"), text, problems));
+    WantedTopic {
+        topic,
+        partitions: own.partitions.unwrap_or(spec.topics.partitions),
+        replicas: own.replicas.or(spec.topics.replicas).unwrap_or_else(|| default_copies(spec.profile)),
+        retention: own_retention.or(topic.spec().retention_override).unwrap_or(retention),
+        config: own.config.clone(),
+    }
+}
+
+fn default_copies(profile: Profile) -> i32 {
+    match profile {
+        // A laptop has one broker.
+        Profile::Dev => 1,
+        Profile::Staging | Profile::Prod => 2,
+    }
+}
+
+/// Kafka settings that have a field of their own, or that the services rely on.
+const NOT_BY_CONFIG: [(&str, &str); 2] = [
+    ("retention.ms", "set `retention` of this topic"),
+    ("cleanup.policy", "remove it: the services rely on the catalogue's policy"),
+];
+
+fn check_overrides(topics: &TopicsSpec, problems: &mut Vec<Problem>) {
+    for (name, own) in &topics.overrides {
+        let field = format!("topics.overrides[{name}]");
+        if Topic::from_name(name).is_none() {
+            let names: Vec<&str> = Topic::ALL.iter().map(|topic| topic.name()).collect();
+            let known = names.join(", ");
+            problems
+                .push(Problem::new(&field, format!("names a topic that does not exist; there are {known}")));
+        }
+        for (key, remedy) in NOT_BY_CONFIG {
+            if own.config.contains_key(key) {
+                problems
+                    .push(Problem::new(format!("{field}.config[{key}]"), format!("cannot be set; {remedy}")));
+            }
+        }
+    }
+}
+
+fn saga(spec: &OrderPipelineSpec, enabled: &[Service], problems: &mut Vec<Problem>) -> Saga {
+    let mut steps = Vec::new();
+    for name in &spec.saga.steps {
+        match step(name, enabled) {
+            Ok(step) if steps.contains(&step) => {
+                problems.push(Problem::new("saga.steps", format!("names {name} twice; name it once")));
+            }
+            Ok(step) => steps.push(step),
+            Err(message) => problems.push(Problem::new("saga.steps", message)),
+        }
+    }
+    Saga {
+        steps,
+        step_timeout: time("saga.stepTimeout", &spec.saga.step_timeout, problems),
+        notification_timeout: time("saga.notificationTimeout", &spec.saga.notification_timeout, problems),
+    }
+}
+
+/// The step called `name`, if somebody performs it. Where no order service runs, no saga does, and its steps
+/// need nobody.
+fn step(name: &str, enabled: &[Service]) -> Result<Step, String> {
+    let known = Step::ALL.iter().filter(|step| step.service().is_some()).map(ToString::to_string);
+    let step: Step = name.parse().map_err(|_| unknown_step(name, known.clone()))?;
+    let service = step.service().ok_or_else(|| unknown_step(name, known))?;
+    if enabled.contains(&Service::Order) && !enabled.contains(&service) {
+        return Err(format!(
+            "has the step {name}, but the service that performs it does not run; enable services.{service} or \
+             remove the step"
+        ));
+    }
+    Ok(step)
+}
+
+fn unknown_step(name: &str, known: impl Iterator<Item = String>) -> String {
+    let known: Vec<String> = known.collect();
+    format!("has the step {name}, which no service performs; there are {}", known.join(", "))
+}
+
+/// The duration in `field`; a second, and a problem, where it is none.
+fn time(field: &str, text: &str, problems: &mut Vec<Problem>) -> Duration {
+    duration::parse(text).unwrap_or_else(|| {
+        problems.push(Problem::new(field, format!("is {text:?}; write a duration such as 30s, 12h or 7d")));
+        Duration::from_secs(1)
+    })
+}
