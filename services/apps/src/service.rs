@@ -85,6 +85,7 @@ impl Task {
 pub async fn start(service: Service, start: &Start) -> Result<Running> {
     match service {
         Service::Order => start.role::<crate::order::Order>().await,
-        Service::Inventory | Service::Notification => anyhow::bail!("{service} is not wired"),
+        Service::Inventory => start.role::<crate::inventory::Inventory>().await,
+        Service::Notification => start.role::<crate::notification::Notification>().await,
     }
 }

@@ -1,0 +1,164 @@
+//! What the inventory does when something happens to an order.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use contract::{
+    CorrelationId, Event, InventoryFailed, InventoryReleased, InventoryReserved, InventoryUpdated, OrderId,
+    OrderItem, ProductId, StockItem,
+};
+use domain::stock::{StockError, StockLevel};
+use domain::warehouse::{Outcome, Warehouse};
+use jiff::Timestamp;
+use messaging::{Delivery, Effects, HandleError, Handler};
+
+use super::metrics::Metrics;
+use super::store;
+
+/// Reserves, sells and releases what orders ask for.
+#[derive(Debug, Clone)]
+pub struct StockHandler {
+    reservation_ttl: Duration,
+    metrics: Metrics,
+}
+
+impl StockHandler {
+    /// A handler that holds stock for `reservation_ttl` at most.
+    pub(super) fn new(reservation_ttl: Duration, metrics: Metrics) -> Self {
+        Self { reservation_ttl, metrics }
+    }
+}
+
+impl Handler for StockHandler {
+    async fn handle(&self, fx: &mut Effects<'_>, batch: &[Delivery]) -> Result<(), HandleError> {
+        let requests = batch.iter().map(Request::of).collect::<Result<Vec<_>, _>>()?;
+        let now = fx.now();
+        let mut warehouse = load(fx, &requests).await?;
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for request in &requests {
+            let outcome = request.put_to(&mut warehouse, now, self.reservation_ttl)?;
+            if let Some(event) = event_of(request.order_id, &outcome) {
+                fx.emit(event, request.delivery);
+            }
+            outcomes.push((request.order_id, outcome));
+        }
+        let stories = requests.iter().map(|request| (request.order_id, request.story())).collect();
+        store::save(fx.conn(), &warehouse, &stories, now).await?;
+        for (product, level) in warehouse.changed_levels() {
+            if let Some(cause) = last_to_touch(product, &requests) {
+                fx.emit(updated(product, *level), cause);
+            }
+        }
+        outcomes.iter().for_each(|(order, outcome)| self.metrics.count(*order, outcome));
+        Ok(())
+    }
+}
+
+async fn load(fx: &mut Effects<'_>, requests: &[Request<'_>]) -> Result<Warehouse, sqlx::Error> {
+    let orders: BTreeSet<OrderId> = requests.iter().map(|request| request.order_id).collect();
+    let products: BTreeSet<&ProductId> = requests.iter().flat_map(Request::products).collect();
+    let products: Vec<ProductId> = products.into_iter().cloned().collect();
+    store::load(fx.conn(), &orders.into_iter().collect::<Vec<_>>(), &products).await
+}
+
+/// What an event asks of the inventory.
+struct Request<'a> {
+    order_id: OrderId,
+    wish: Wish,
+    items: &'a [OrderItem],
+    delivery: &'a Delivery,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Wish {
+    Reserve,
+    Sell,
+    Release,
+}
+
+impl<'a> Request<'a> {
+    fn of(delivery: &'a Delivery) -> Result<Self, HandleError> {
+        let (wish, order_id, items) = match &delivery.envelope.event {
+            Event::OrderCreated(order) => (Wish::Reserve, order.order_id, &order.items),
+            Event::OrderConfirmed(order) => (Wish::Sell, order.order_id, &order.items),
+            Event::OrderCancelled(order) => (Wish::Release, order.order_id, &order.items),
+            other @ (Event::OrderCompleted(_)
+            | Event::InventoryReserved(_)
+            | Event::InventoryFailed(_)
+            | Event::InventoryReleased(_)
+            | Event::InventoryUpdated(_)
+            | Event::NotificationSent(_)) => {
+                let reason = format!("{} asks nothing of the inventory", other.event_type());
+                return Err(HandleError::permanent(reason));
+            }
+        };
+        Ok(Self { order_id, wish, items, delivery })
+    }
+
+    fn products(&self) -> impl Iterator<Item = &'a ProductId> {
+        self.items.iter().map(|item| &item.product_id)
+    }
+
+    fn story(&self) -> CorrelationId {
+        self.delivery.envelope.correlation_id.clone()
+    }
+
+    fn put_to(
+        &self,
+        warehouse: &mut Warehouse,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<Outcome, HandleError> {
+        let items: Vec<StockItem> = self
+            .items
+            .iter()
+            .map(|item| StockItem { product_id: item.product_id.clone(), quantity: item.quantity })
+            .collect();
+        let outcome = match self.wish {
+            Wish::Reserve => {
+                let expires_at = now.checked_add(ttl).unwrap_or(Timestamp::MAX);
+                warehouse.on_created(self.order_id, &items, expires_at)
+            }
+            Wish::Sell => warehouse.on_confirmed(self.order_id, &items, now),
+            Wish::Release => warehouse.on_cancelled(self.order_id, now),
+        };
+        outcome.map_err(|error| broken_books(self.order_id, error))
+    }
+}
+
+/// Trying again would find the same books; a dead letter keeps the event until somebody has mended them.
+fn broken_books(order_id: OrderId, error: StockError) -> HandleError {
+    HandleError::permanent_because(format!("the stock of order {order_id} cannot be moved"), error)
+}
+
+/// What everybody is told about an outcome, where it is news.
+pub(super) fn event_of(order_id: OrderId, outcome: &Outcome) -> Option<Event> {
+    match outcome.clone() {
+        Outcome::Reserved { items, expires_at } => {
+            Some(InventoryReserved { order_id, items, expires_at }.into())
+        }
+        Outcome::Refused { reason, shortages } => {
+            Some(InventoryFailed { order_id, reason, shortages }.into())
+        }
+        Outcome::Released { items, reason } => Some(InventoryReleased { order_id, items, reason }.into()),
+        Outcome::Sold | Outcome::Oversold { .. } | Outcome::Nothing => None,
+    }
+}
+
+/// A product's new levels.
+pub(super) fn updated(product: &ProductId, level: StockLevel) -> InventoryUpdated {
+    InventoryUpdated {
+        product_id: product.clone(),
+        on_hand: level.on_hand,
+        reserved: level.reserved,
+        sold: level.sold,
+        available: level.on_hand,
+    }
+}
+
+/// The cause of a product's new levels: of all events of the batch that touched it, the last.
+fn last_to_touch<'a>(product: &ProductId, requests: &[Request<'a>]) -> Option<&'a Delivery> {
+    let touching = requests.iter().rev().find(|request| request.products().any(|other| other == product));
+    // What is released stands on record; should the event not name it, the batch's last one has to do.
+    touching.or(requests.last()).map(|request| request.delivery)
+}

@@ -1,0 +1,119 @@
+//! Takes back what is held for orders that nobody decided: the second line of defence behind the saga's own
+//! deadlines, which are much shorter. Rows, not timers: a restart forgets nothing.
+
+use std::time::Duration;
+
+use contract::{Envelope, OrderId, ProductId};
+use domain::stock::{StockError, StockLevel};
+use domain::warehouse::{Outcome, Warehouse};
+use jiff::Timestamp;
+use messaging::{AppendError, Outbox};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use super::handler::{event_of, updated};
+use super::metrics::Metrics;
+use super::store::{self, Stories};
+use crate::health::Pulse;
+
+/// How often expired reservations are looked for; an index finds them, so an idle look costs next to nothing.
+pub(super) const INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long the sweeper may be silent: a turn waits for locks and for a connection, but not for ever.
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
+
+/// Most reservations per transaction: few enough that the stock rows are locked for milliseconds.
+const BATCH: i64 = 200;
+
+/// Why expired reservations could not be released. They are looked for again at the next turn.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SweepError {
+    /// The database did not do it.
+    #[error("could not release expired reservations")]
+    Database(#[from] sqlx::Error),
+    /// The news could not be appended to the outbox.
+    #[error("could not announce expired reservations")]
+    Announce(#[from] AppendError),
+    /// More is to be released than is held.
+    #[error("the books are wrong")]
+    Books(#[from] StockError),
+}
+
+/// Looks for reservations that have expired.
+#[derive(Debug)]
+pub(super) struct Sweeper {
+    /// The inventory's database.
+    pub pool: PgPool,
+    /// Where the events go.
+    pub outbox: Outbox,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+impl Sweeper {
+    /// Sweeps until `shutdown`.
+    pub(super) async fn run(self, pulse: Pulse, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            pulse.beat();
+            match self.sweep(Timestamp::now()).await {
+                Ok(0) => {}
+                Ok(_some) => continue,
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the sweep failed and will be repeated"
+                ),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+    }
+
+    /// Releases at most [`BATCH`] reservations that have expired at `now`; returns how many it found.
+    ///
+    /// # Errors
+    /// Nothing was changed then.
+    pub(super) async fn sweep(&self, now: Timestamp) -> Result<usize, SweepError> {
+        let mut tx = self.pool.begin().await?;
+        let stories = store::expired(&mut tx, now, BATCH).await?;
+        let orders: Vec<OrderId> = stories.keys().copied().collect();
+        if orders.is_empty() {
+            return Ok(0);
+        }
+        // Looked at again under the locks: an event or another replica may have been quicker.
+        let mut warehouse = store::load(&mut tx, &orders, &[]).await?;
+        let (outcomes, mut news) = expire(&mut warehouse, &stories, now)?;
+        store::save(&mut tx, &warehouse, &stories, now).await?;
+        news.extend(levels_of(&warehouse, &stories, now));
+        self.outbox.append(&mut tx, &news).await?;
+        tx.commit().await?;
+        self.outbox.notify();
+        outcomes.iter().for_each(|(order, outcome)| self.metrics.count(*order, outcome));
+        Ok(orders.len())
+    }
+}
+
+fn expire(
+    warehouse: &mut Warehouse,
+    stories: &Stories,
+    now: Timestamp,
+) -> Result<(Vec<(OrderId, Outcome)>, Vec<Envelope>), StockError> {
+    let mut outcomes = Vec::new();
+    let mut news = Vec::new();
+    for (order, story) in stories {
+        let outcome = warehouse.expire(*order, now)?;
+        news.extend(event_of(*order, &outcome).map(|event| Envelope::new(event, story.clone(), now)));
+        outcomes.push((*order, outcome));
+    }
+    Ok((outcomes, news))
+}
+
+/// The new levels. Several orders may have led to one; it is told as a part of the first one's story.
+fn levels_of(warehouse: &Warehouse, stories: &Stories, now: Timestamp) -> Vec<Envelope> {
+    let Some(story) = stories.values().next() else { return Vec::new() };
+    let announce = |(product, level): (&ProductId, &StockLevel)| {
+        Envelope::new(updated(product, *level).into(), story.clone(), now)
+    };
+    warehouse.changed_levels().map(announce).collect()
+}
