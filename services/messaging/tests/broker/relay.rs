@@ -1,0 +1,201 @@
+use std::collections::HashMap;
+
+use contract::Envelope;
+use messaging::{Messaging, Metrics};
+use prometheus::Registry;
+use rdkafka::message::{Message, OwnedMessage};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{INPUT, Recorder, Shop, assert_in_order, event, events, eventually, metric, within};
+
+/// A relay in a task of its own.
+struct Relaying {
+    registry: Registry,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Relaying {
+    fn start(shop: &Shop) -> Self {
+        let registry = Registry::new();
+        let messaging = shop.messaging_with(&Metrics::register(&registry).unwrap());
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn({
+            let shutdown = shutdown.clone();
+            async move { messaging.relay(shutdown).await }
+        });
+        Self { registry, shutdown, task }
+    }
+
+    fn buckets(&self) -> f64 {
+        metric(&self.registry, "outbox_owned_buckets", &[])
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        within("the relay to stop", self.task).await.unwrap();
+    }
+
+    async fn crash(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+}
+
+async fn append(shop: &Shop, messaging: &Messaging, events: &[Envelope]) {
+    let mut tx = shop.pool.begin().await.unwrap();
+    messaging.outbox().append(&mut tx, events).await.unwrap();
+    tx.commit().await.unwrap();
+    messaging.outbox().notify();
+}
+
+/// Asserts that the first copies of each key's records are its events from 0 on, in order.
+fn assert_published_in_order(records: &[OwnedMessage]) {
+    let mut next = HashMap::<Vec<u8>, u64>::new();
+    for record in records {
+        let envelope = contract::codec::decode_json(record.payload().unwrap()).unwrap();
+        let contract::Event::InventoryUpdated(updated) = envelope.event else { panic!("unexpected event") };
+        let expected = next.entry(record.key().unwrap().to_vec()).or_default();
+        assert!(updated.on_hand <= *expected, "{} came before {expected}", updated.on_hand);
+        *expected = (*expected).max(updated.on_hand + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_committed_is_published_in_order_and_what_was_rolled_back_is_not() {
+    let shop = Shop::open("outbox").await;
+    let messaging = shop.messaging();
+    append(&shop, &messaging, &events(50, 40)).await;
+    let mut undone = shop.pool.begin().await.unwrap();
+    messaging.outbox().append(&mut undone, &[event("undone", 0)]).await.unwrap();
+    undone.rollback().await.unwrap();
+
+    let relay = Relaying::start(&shop);
+    let records = shop.records(INPUT, 2000).await;
+    eventually("the outbox to be empty", async || shop.outbox_len().await == 0).await;
+    relay.stop().await;
+
+    assert_eq!(records.len(), 2000);
+    assert_published_in_order(&records);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_commits_late_is_not_skipped() {
+    let shop = Shop::open("late").await;
+    let messaging = shop.messaging();
+    let relay = Relaying::start(&shop);
+    let mut late = shop.pool.begin().await.unwrap();
+    messaging.outbox().append(&mut late, &[event("late", 0)]).await.unwrap();
+
+    append(&shop, &messaging, &[event("early", 0)]).await;
+    assert_eq!(shop.records(INPUT, 1).await[0].key(), Some(b"early".as_slice()));
+    late.commit().await.unwrap();
+
+    assert_eq!(shop.records(INPUT, 2).await.len(), 2);
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn relays_share_the_buckets_and_take_over_from_one_that_died() {
+    let shop = Shop::open("takeover").await;
+    let messaging = shop.messaging();
+    let one = Relaying::start(&shop);
+    eventually("one relay to own all", async || one.buckets() == 64.0).await;
+
+    let two = Relaying::start(&shop);
+    eventually("two relays to share", async || one.buckets() == 32.0 && two.buckets() == 32.0).await;
+    append(&shop, &messaging, &events(50, 10)).await;
+    one.crash().await;
+    append(&shop, &messaging, &(10..20).flat_map(tail).collect::<Vec<_>>()).await;
+
+    eventually("the other to own all", async || two.buckets() == 64.0).await;
+    eventually("the outbox to be empty", async || shop.outbox_len().await == 0).await;
+    assert_published_in_order(&shop.records(INPUT, 1000).await);
+    two.stop().await;
+}
+
+fn tail(number: i64) -> Vec<Envelope> {
+    (0..50).map(|key| event(&format!("key-{key}"), number)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_loses_its_connection_comes_back() {
+    let shop = Shop::open("connection").await;
+    let messaging = shop.messaging();
+    let relay = Relaying::start(&shop);
+    eventually("the relay to own all", async || relay.buckets() == 64.0).await;
+
+    let killed: Vec<bool> = sqlx::query_scalar(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE application_name = 'outbox-relay' AND datname = current_database()",
+    )
+    .fetch_all(&shop.pool)
+    .await
+    .unwrap();
+    append(&shop, &messaging, &events(10, 10)).await;
+
+    assert_eq!(killed, [true]);
+    eventually("the outbox to be empty", async || shop.outbox_len().await == 0).await;
+    assert_published_in_order(&shop.records(INPUT, 100).await);
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_publishing_and_deleting_is_absorbed_by_the_inbox() {
+    let shop = Shop::open("republish").await;
+    let messaging = shop.messaging();
+    let all = events(10, 10);
+    // What such a crash leaves behind: the records on the topic, and their rows still in the outbox.
+    append(&shop, &messaging, &all).await;
+    messaging.producer().publish(&all).await.unwrap();
+
+    let running = shop.consume(Recorder::new());
+    shop.wait_for_effects(100).await;
+    assert_eq!(shop.records(INPUT, 200).await.len(), 200);
+    eventually("the second copies to be recognised", async || {
+        shop.metric("kafka_messages_handled_total", &[("outcome", "duplicate")]) >= 100.0
+    })
+    .await;
+    running.stop().await;
+
+    assert_in_order(&shop.effects().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_relays_never_own_more_than_there_is() {
+    let shop = Shop::open("thirds").await;
+
+    let relays = [Relaying::start(&shop), Relaying::start(&shop), Relaying::start(&shop)];
+    eventually("all buckets to be owned, none by more than its share", async || {
+        let owned: Vec<f64> = relays.iter().map(Relaying::buckets).collect();
+        owned.iter().sum::<f64>() == 64.0 && owned.iter().all(|owned| *owned <= 22.0)
+    })
+    .await;
+
+    for relay in relays {
+        relay.stop().await;
+    }
+    let left: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (
+             SELECT oid FROM pg_database WHERE datname = current_database())",
+    )
+    .fetch_one(&shop.pool)
+    .await
+    .unwrap();
+    assert_eq!(left, 0, "a relay that stops leaves its buckets at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_too_large_is_refused_before_anything_is_written() {
+    let shop = Shop::open("large").await;
+    let mut large = event("large", 0);
+    large.metadata.insert("padding".to_owned(), "x".repeat(messaging::outbox::MAX_EVENT_BYTES));
+    let mut tx = shop.pool.begin().await.unwrap();
+
+    let refused = shop.messaging().outbox().append(&mut tx, &[event("small", 0), large]).await;
+
+    assert!(matches!(refused, Err(messaging::AppendError::TooLarge { .. })), "{refused:?}");
+    tx.commit().await.unwrap();
+    assert_eq!(shop.outbox_len().await, 0);
+}
