@@ -60,7 +60,8 @@ impl Shop {
         }
         let answer = request.send().await?;
         let status = answer.status();
-        let location = answer.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let location =
+            answer.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let text = answer.text().await?;
         ensure!(status == 202, "the order was answered {status}: {text}");
         Ok(Placed { location: location.context("202 without Location")?, body: serde_json::from_str(&text)? })

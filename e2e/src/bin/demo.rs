@@ -54,7 +54,10 @@ fn show_objects(cluster: &Cluster) -> anyhow::Result<()> {
 
 async fn place(shop: &Shop, quantity: u32, expected: &str) -> anyhow::Result<Value> {
     let body = order_for("burger", quantity);
-    command(&format!("curl -X POST {}/api/v1/orders -H 'Content-Type: application/json' -d '{body}'", shop.orders_url()));
+    command(&format!(
+        "curl -X POST {}/api/v1/orders -H 'Content-Type: application/json' -d '{body}'",
+        shop.orders_url()
+    ));
     let placed = eventually("order API", ORDER_LIMIT, async || {
         shop.place(&body, None).await.map_err(|error| format!("{error:#}"))
     })

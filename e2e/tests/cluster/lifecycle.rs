@@ -1,0 +1,103 @@
+//! A pipeline's life on the cluster: scaled, refused when it makes no sense, deleted.
+
+use std::fs;
+
+use e2e::cluster::root;
+use e2e::console::eventually;
+use e2e::platform::{self, NAMESPACE, condition, text};
+use kafka_admin::{Admin, ConnectOptions, KafkaAdmin, TopicName};
+use serde_json::Value;
+
+use crate::shop::{CHANGE_LIMIT, READY_LIMIT, ready, wait_for};
+
+/// The demo's pipeline in another namespace, with topics of its own.
+fn other_pipeline(namespace: &str) -> String {
+    let demo = fs::read_to_string(root().join("manifests/demo/pipeline.yaml")).unwrap();
+    let moved = demo
+        .replace("  name: shop\n", &format!("  name: shop\n  namespace: {namespace}\n"))
+        .replace("  database:\n", &format!("  topics: {{prefix: {namespace}.}}\n  database:\n"));
+    assert!(moved.matches(namespace).count() == 2, "the demo has a name and a database: {moved}");
+    moved
+}
+
+#[tokio::test]
+async fn replicas_follow_the_spec() {
+    let (cluster, _) = ready().await;
+    let scale = |replicas: u32| {
+        let patch = format!(r#"{{"spec":{{"services":{{"notification":{{"replicas":{replicas}}}}}}}}}"#);
+        cluster
+            .kubectl(&["patch", "orderpipeline/shop", "-n", NAMESPACE, "--type=merge", "-p", &patch])
+            .unwrap();
+    };
+    let has = |replicas: u64| {
+        move |deployment: &Value| {
+            deployment.pointer("/status/readyReplicas").and_then(Value::as_u64) == Some(replicas)
+                && deployment.pointer("/status/replicas").and_then(Value::as_u64) == Some(replicas)
+        }
+    };
+
+    scale(2);
+    wait_for(&cluster, NAMESPACE, "deployment/shop-notification", "two replicas", has(2)).await;
+
+    scale(1);
+    wait_for(&cluster, NAMESPACE, "deployment/shop-notification", "one replica", has(1)).await;
+    platform::wait_ready(&cluster, NAMESPACE, "orderpipeline/shop", CHANGE_LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pipeline_that_makes_no_sense_is_refused_with_a_reason() {
+    let (cluster, _) = ready().await;
+    let unknown = other_pipeline("unknown").replace("  inventory:", "  warehouse:");
+
+    let refused = cluster.apply(&unknown).expect_err("the API server refuses it").to_string();
+
+    assert!(refused.contains("services names a service that does not exist"), "{refused}");
+    assert!(refused.contains("inventory"), "the refusal says what there is: {refused}");
+}
+
+#[tokio::test]
+async fn a_pipeline_without_its_secret_says_which_one_it_waits_for() {
+    let (cluster, _) = ready().await;
+    let lost = other_pipeline("lost");
+    cluster.kubectl(&["create", "namespace", "lost"]).unwrap();
+
+    cluster.apply(&lost).unwrap();
+    let waiting = wait_for(&cluster, "lost", "orderpipeline/shop", "a condition", |pipeline| {
+        condition(pipeline, "Ready").is_some_and(|ready| text(ready, "message").contains("kafka-credentials"))
+    })
+    .await;
+
+    assert_eq!(text(condition(&waiting, "Ready").unwrap(), "status"), "False");
+    cluster.kubectl(&["delete", "namespace", "lost", "--timeout=90s"]).expect("deletion never hangs");
+}
+
+#[tokio::test]
+async fn a_deleted_pipeline_takes_its_workloads_along_and_leaves_its_topics() {
+    let (cluster, _) = ready().await;
+    platform::prepare_namespace(&cluster, "passing").unwrap();
+    cluster.apply(&other_pipeline("passing")).unwrap();
+    platform::wait_ready(&cluster, "passing", "orderpipeline/shop", READY_LIMIT).await.unwrap();
+
+    cluster.kubectl(&["delete", "orderpipeline/shop", "-n", "passing", "--timeout=60s"]).unwrap();
+
+    eventually("the workloads to go", CHANGE_LIMIT, async || {
+        let left = cluster
+            .kubectl(&[
+                "get",
+                "deployments,services,kafkatopics.orderpipeline.dev,pods,jobs",
+                "-n",
+                "passing",
+                "-o",
+                "name",
+            ])
+            .map_err(|error| error.to_string())?;
+        if left.trim().is_empty() { Ok(()) } else { Err(left.replace('\n', " ")) }
+    })
+    .await
+    .unwrap();
+    let kafka = KafkaAdmin::connect(&ConnectOptions::plaintext(cluster.endpoint("kafka").unwrap())).unwrap();
+    let topic: TopicName = "passing.orders.created".parse().unwrap();
+    let kept = kafka.describe_topics(&[topic]).await.remove(0).expect("the topic is retained");
+    assert_eq!(kept.partitions.len(), 3);
+    cluster.kubectl(&["delete", "namespace", "passing", "--timeout=90s"]).unwrap();
+}
