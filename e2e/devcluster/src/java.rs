@@ -26,27 +26,24 @@ pub struct Java {
 }
 
 impl Java {
-    /// The newest Java in JAVA_HOME, /usr/lib/jvm and PATH that can run a broker.
+    /// The Java in JAVA_HOME, else the newest in PATH and /usr/lib/jvm, that can run a broker.
     ///
     /// # Errors
     /// When there is none.
     pub fn find() -> Result<Self> {
+        let suitable = |home: PathBuf| Self::in_home(&home).filter(|java| java.version >= OLDEST_VERSION);
+        if let Some(java) = env::var_os("JAVA_HOME").map(PathBuf::from).and_then(suitable) {
+            return Ok(java);
+        }
         let installed = fs::read_dir(HOMES).into_iter().flatten().flatten().map(|entry| entry.path());
         let from_path =
             which("java").and_then(|java| Some(java.canonicalize().ok()?.parent()?.parent()?.into()));
-        env::var_os("JAVA_HOME")
-            .map(PathBuf::from)
-            .into_iter()
-            .chain(from_path)
-            .chain(installed)
-            .filter_map(|home| Self::in_home(&home))
-            .filter(|java| java.version >= OLDEST_VERSION)
-            .max_by_key(|java| java.version)
-            .with_context(|| {
-                format!(
-                    "found no Java {OLDEST_VERSION} or later; Debian: apt-get install openjdk-17-jre-headless"
-                )
-            })
+        let found = installed.chain(from_path).filter_map(suitable).max_by_key(|java| java.version);
+        found.with_context(|| {
+            format!(
+                "found no Java {OLDEST_VERSION} or later; Debian: apt-get install openjdk-17-jre-headless"
+            )
+        })
     }
 
     fn in_home(home: &Path) -> Option<Self> {

@@ -23,8 +23,8 @@ fn with(folder: &Path, components: &str, script: &str) -> Command {
 /// A folder for temporary files, open to other users.
 fn shared_folder() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("one's own folder");
     folder
 }
 
@@ -39,9 +39,9 @@ fn eventually(what: &str, condition: impl Fn() -> bool) {
 /// The processes that name `folder` in their arguments: everything that was started for it.
 fn processes_of(folder: &Path) -> Vec<PathBuf> {
     let own = std::process::id().to_string();
-    let folder = folder.to_str().unwrap();
+    let folder = folder.to_str().expect("a plain path");
     fs::read_dir("/proc")
-        .unwrap()
+        .expect("a Linux")
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|process| !process.ends_with(&own))
         .filter(|process| {
@@ -51,13 +51,14 @@ fn processes_of(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn is_empty(folder: &Path) -> bool {
-    fs::read_dir(folder).unwrap().next().is_none()
+    fs::read_dir(folder).expect("a folder").next().is_none()
 }
 
 /// Waits until the command says that it runs.
 fn wait_running(child: &mut Child) {
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let stdout = child.stdout.take().expect("a pipe");
+    BufReader::new(stdout).read_line(&mut line).expect("text");
     assert_eq!(line, "running\n");
 }
 

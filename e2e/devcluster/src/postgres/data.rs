@@ -98,7 +98,8 @@ impl Files {
     /// Owners and permissions included; within one file system that can do it, without copying the contents.
     fn copy_to(&self, target: &Self) -> Result<()> {
         for (from, to) in [(&self.data, &target.data), (&self.password, &target.password)] {
-            let mut command = Command::new("cp");
+            // Dies with this process: the next run may remove a half copy at once.
+            let mut command = Launcher::host().command("cp");
             command.args(["-a", "--reflink=auto", "--"]).arg(from).arg(to);
             run("copy the data of a PostgreSQL server", command)?;
         }
