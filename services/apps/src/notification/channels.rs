@@ -185,8 +185,8 @@ impl Channels {
 mod tests {
     use super::*;
 
-    #[test]
-    fn settings_that_do_not_work_are_refused_without_telling_secrets() {
+    #[tokio::test]
+    async fn settings_that_do_not_work_are_refused_without_telling_secrets() {
         let error = Email::new(&"postgres://user:hunter2@host".into(), "a@example.com").err().unwrap();
 
         assert!(!format!("{error:?} {error}").contains("hunter2"), "{error:?}");

@@ -1,0 +1,163 @@
+//! The inventory against a real database.
+
+mod api;
+mod reactions;
+mod replicas;
+
+use std::time::Duration;
+
+use contract::{
+    CancelReason, Contact, Currency, Envelope, Event, Money, OrderCancelled, OrderConfirmed, OrderCreated,
+    OrderId, OrderItem, ProductId, Service,
+};
+use devcluster::testing;
+use domain::stock::StockLevel;
+use jiff::Timestamp;
+use messaging::{Delivery, Effects, HandleError, Handler, KafkaConfig, Messaging, Security};
+use prometheus::Registry;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::handler::StockHandler;
+use super::metrics::Metrics;
+use super::store;
+use super::sweeper::Sweeper;
+use super::{Inventory, Role};
+
+const TTL: Duration = Duration::from_secs(900);
+
+/// One test's inventory, with ten burgers and one pizza.
+#[derive(Clone)]
+struct Shop {
+    pool: PgPool,
+    messaging: Messaging,
+    metrics: Metrics,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let url = tokio::task::block_in_place(|| testing::postgres().create_database("inventory"));
+        let pool = PgPool::connect(&url).await.unwrap();
+        messaging::migrate(&pool).await.unwrap();
+        Inventory::migrations().run(&pool).await.unwrap();
+        let registry = Registry::new();
+        let metrics = messaging::Metrics::register(&registry).unwrap();
+        let messaging = Messaging::new(nowhere(), Service::Inventory, pool.clone(), &metrics).unwrap();
+        let shop = Self { pool, messaging, metrics: Metrics::register(&registry).unwrap() };
+        shop.seed("burger=10,pizza=1").await;
+        shop
+    }
+
+    async fn seed(&self, stock: &str) -> Vec<String> {
+        let mut conn = self.pool.acquire().await.unwrap();
+        let added = store::seed(&mut conn, &stock.parse().unwrap(), Timestamp::now()).await.unwrap();
+        added.iter().map(|stock| stock.product_id.to_string()).collect()
+    }
+
+    /// Hands over `events` in one batch, and returns what was emitted.
+    async fn react(&self, events: &[Event]) -> Vec<Envelope> {
+        self.try_react(events).await.unwrap()
+    }
+
+    async fn try_react(&self, events: &[Event]) -> Result<Vec<Envelope>, HandleError> {
+        let handler = StockHandler::new(TTL, self.metrics.clone());
+        let batch: Vec<Delivery> = events.iter().map(delivery).collect();
+        let mut tx = self.pool.begin().await.unwrap();
+        let mut effects = Effects::new(&mut tx, Timestamp::now());
+        handler.handle(&mut effects, &batch).await?;
+        let outgoing = effects.into_outgoing();
+        tx.commit().await.unwrap();
+        Ok(outgoing)
+    }
+
+    /// On hand, reserved, sold.
+    async fn level(&self, product: &str) -> (u64, u64, u64) {
+        let mut conn = self.pool.acquire().await.unwrap();
+        let stock = store::read(&mut conn, &product.parse().unwrap()).await.unwrap().unwrap();
+        let StockLevel { on_hand, reserved, sold } = stock.level;
+        (on_hand, reserved, sold)
+    }
+
+    async fn status(&self, order: OrderId) -> String {
+        sqlx::query_scalar("SELECT status FROM reservations WHERE order_id = $1")
+            .bind(order.as_uuid())
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    /// What waits in the outbox: topic, key, correlation id.
+    async fn outbox(&self) -> Vec<(String, String, String)> {
+        let rows: Vec<(String, String, Vec<u8>)> =
+            sqlx::query_as("SELECT topic, key, payload FROM outbox ORDER BY id")
+                .fetch_all(&self.pool)
+                .await
+                .unwrap();
+        let story =
+            |payload: &[u8]| contract::codec::decode_json(payload).unwrap().correlation_id.to_string();
+        rows.into_iter().map(|(topic, key, payload)| (topic, key, story(&payload))).collect()
+    }
+
+    fn sweeper(&self) -> Sweeper {
+        let outbox = self.messaging.outbox().clone();
+        Sweeper { pool: self.pool.clone(), outbox, metrics: self.metrics.clone() }
+    }
+}
+
+/// A broker that nobody needs: what is emitted stays in the outbox.
+fn nowhere() -> KafkaConfig {
+    KafkaConfig {
+        bootstrap_servers: "127.0.0.1:1".into(),
+        security: Security::Plaintext,
+        client_id: "test".into(),
+        topic_prefix: String::new(),
+    }
+}
+
+fn delivery(event: &Event) -> Delivery {
+    let story = format!("story-{}", event.key()).parse().unwrap();
+    let envelope = Envelope::new(event.clone(), story, Timestamp::now());
+    Delivery { key: event.key(), topic: event.topic(), envelope, partition: 0, offset: 0 }
+}
+
+fn new_order() -> OrderId {
+    OrderId::new(Uuid::now_v7())
+}
+
+fn items(list: &[(&str, u32)]) -> Vec<OrderItem> {
+    let item = |(product, quantity): &(&str, u32)| OrderItem {
+        product_id: product.parse().unwrap(),
+        quantity: *quantity,
+        unit_price_minor: 100,
+    };
+    list.iter().map(item).collect()
+}
+
+fn customer() -> Contact {
+    Contact {
+        customer_id: "C-1".parse().unwrap(),
+        first_name: "Ada".into(),
+        last_name: "Lovelace".into(),
+        email: None,
+        phone: None,
+    }
+}
+
+const TOTAL: Money = Money::new(100, Currency::USD);
+
+fn created(order_id: OrderId, list: &[(&str, u32)]) -> Event {
+    OrderCreated { order_id, customer: customer(), items: items(list), total: TOTAL }.into()
+}
+
+fn confirmed(order_id: OrderId, list: &[(&str, u32)]) -> Event {
+    OrderConfirmed { order_id, customer: customer(), items: items(list), total: TOTAL }.into()
+}
+
+fn cancelled(order_id: OrderId, list: &[(&str, u32)]) -> Event {
+    let (reason, detail) = (CancelReason::StepTimedOut, String::new());
+    OrderCancelled { order_id, customer: customer(), items: items(list), total: TOTAL, reason, detail }.into()
+}
+
+fn product(name: &str) -> ProductId {
+    name.parse().unwrap()
+}
