@@ -3,6 +3,7 @@
 //! It speaks as much SMTP (RFC 5321) as a client needs to deliver, without TLS and authentication, and relays
 //! nothing. Whatever a client does, memory stays bounded: see the limits below.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -23,8 +24,8 @@ pub use message::Mail;
 pub(crate) const MAX_MAIL_BYTES: usize = 1 << 20;
 /// RFC 5321 demands at least 100.
 pub(crate) const MAX_RECIPIENTS: usize = 100;
-/// The oldest are forgotten first; a load test sends more than anybody will look at.
-const MAX_MAILS: usize = 20_000;
+/// Of all mails in memory. The oldest are forgotten first; a load test sends more than anybody will look at.
+const MAX_KEPT_BYTES: usize = 64 << 20;
 /// Sessions at the same time; more are turned away with 421.
 const MAX_SESSIONS: usize = 200;
 /// A client that says nothing for so long is disconnected.
@@ -39,12 +40,29 @@ pub struct MailSink {
 
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
-    mails: Mutex<Vec<Mail>>,
+    mails: Mutex<Mailbox>,
     arrived: Condvar,
     stopped: AtomicBool,
     sessions: AtomicUsize,
     received: AtomicUsize,
     folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Default)]
+struct Mailbox {
+    mails: VecDeque<Mail>,
+    bytes: usize,
+}
+
+impl Mailbox {
+    fn push(&mut self, mail: Mail) {
+        self.bytes += mail.content.len();
+        self.mails.push_back(mail);
+        while self.bytes > MAX_KEPT_BYTES {
+            let Some(oldest) = self.mails.pop_front() else { return };
+            self.bytes -= oldest.content.len();
+        }
+    }
 }
 
 impl MailSink {
@@ -96,20 +114,20 @@ impl MailSink {
 
     /// All mails, oldest first.
     pub fn mails(&self) -> Vec<Mail> {
-        self.shared.lock().clone()
+        self.shared.lock().mails.iter().cloned().collect()
     }
 
     /// The first mail that `wanted` accepts, as soon as there is one; `None` when `within` passes.
     pub fn wait_for(&self, within: Duration, wanted: impl Fn(&Mail) -> bool) -> Option<Mail> {
         let deadline = Instant::now() + within;
-        let mut mails = self.shared.lock();
+        let mut mailbox = self.shared.lock();
         loop {
-            if let Some(mail) = mails.iter().find(|mail| wanted(mail)) {
+            if let Some(mail) = mailbox.mails.iter().find(|mail| wanted(mail)) {
                 return Some(mail.clone());
             }
             let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
-            let waited = self.shared.arrived.wait_timeout(mails, left);
-            mails = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.shared.arrived.wait_timeout(mailbox, left);
+            mailbox = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -123,7 +141,7 @@ impl Drop for MailSink {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Vec<Mail>> {
+    fn lock(&self) -> MutexGuard<'_, Mailbox> {
         // A thread that panicked has pushed its mail or not; both leave the list whole.
         self.mails.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -137,12 +155,7 @@ impl Shared {
             fs::write(&unfinished, mail.to_file())?;
             fs::rename(&unfinished, folder.join(format!("{number:06}.eml")))?;
         }
-        let mut mails = self.lock();
-        if mails.len() >= MAX_MAILS {
-            mails.remove(0);
-        }
-        mails.push(mail);
-        drop(mails);
+        self.lock().push(mail);
         self.arrived.notify_all();
         Ok(())
     }
@@ -265,6 +278,21 @@ mod tests {
 
         assert_eq!(codes, ["220", "250", "250", "354", "552", "250"]);
         assert!(sink.mails().is_empty());
+    }
+
+    #[test]
+    fn the_oldest_mails_are_forgotten_when_memory_is_full() {
+        let mut mailbox = Mailbox::default();
+        let mail = |from: usize| Mail {
+            from: from.to_string(),
+            to: Vec::new(),
+            content: "x".repeat(MAX_MAIL_BYTES),
+        };
+
+        (0..=MAX_KEPT_BYTES / MAX_MAIL_BYTES).for_each(|from| mailbox.push(mail(from)));
+
+        assert_eq!(mailbox.bytes, MAX_KEPT_BYTES);
+        assert_eq!(mailbox.mails.front().unwrap().from, "1");
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! What a person sees while something long happens: a spinner on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// How often the spinner turns.
 const TICK: Duration = Duration::from_millis(120);
+/// Things that are done at the same time each have a line of their own.
+static SPINNERS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Says on standard error that `what` is being done, does it, and says how long it took.
 ///
@@ -24,12 +27,13 @@ pub fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         spinner.finish_and_clear();
     }
     let mark = if result.is_ok() { "✓" } else { "✗" };
-    eprintln!("{mark} {what} ({:.1} s)", started.elapsed().as_secs_f64());
+    let seconds = started.elapsed().as_secs_f64();
+    SPINNERS.suspend(|| eprintln!("{mark} {what} ({seconds:.1} s)"));
     result
 }
 
 fn spinner(what: &str) -> ProgressBar {
-    let bar = ProgressBar::new_spinner().with_message(what.to_owned());
+    let bar = SPINNERS.add(ProgressBar::new_spinner().with_message(what.to_owned()));
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
         bar.set_style(style);
     }
