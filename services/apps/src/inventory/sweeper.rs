@@ -94,13 +94,15 @@ impl Sweeper {
     }
 }
 
+/// What became of each reservation.
+type Outcomes = Vec<(OrderId, Outcome)>;
+
 fn expire(
     warehouse: &mut Warehouse,
     stories: &Stories,
     now: Timestamp,
-) -> Result<(Vec<(OrderId, Outcome)>, Vec<Envelope>), StockError> {
-    let mut outcomes = Vec::new();
-    let mut news = Vec::new();
+) -> Result<(Outcomes, Vec<Envelope>), StockError> {
+    let (mut outcomes, mut news) = (Outcomes::new(), Vec::new());
     for (order, story) in stories {
         let outcome = warehouse.expire(*order, now)?;
         news.extend(event_of(*order, &outcome).map(|event| Envelope::new(event, story.clone(), now)));

@@ -1,0 +1,16 @@
+//! The order services against a real broker and a real database server: in this process, or as the binary.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected fails, and clippy knows tests by their functions only"
+)]
+
+mod end_to_end;
+mod lifecycle;
+mod order_api;
+mod order_saga;
+mod participants;
+mod prepare_database;
+mod support;
