@@ -1,0 +1,82 @@
+//! What the kubelet and Prometheus ask: `/livez`, `/readyz`, `/metrics`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::controller::watches::Watches;
+use crate::metrics::Metrics;
+
+/// What the answers come from.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Whether the watches make progress.
+    pub watches: Arc<Watches>,
+}
+
+/// Answers on `listener` until shutdown.
+///
+/// # Errors
+/// When the listener breaks.
+pub async fn serve(
+    listener: TcpListener,
+    health: Health,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(health)).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+fn router(health: Health) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(health)
+}
+
+/// Fails when a watch has missed changes: only a restart helps then.
+async fn livez(State(health): State<Health>) -> (StatusCode, String) {
+    verdict(&health.watches.stuck(), "the watch has missed changes of")
+}
+
+/// Fails until every watch has seen its first list.
+async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
+    verdict(&health.watches.unsynced(), "not listed yet:")
+}
+
+fn verdict(at_fault: &[&'static str], fault: &str) -> (StatusCode, String) {
+    if at_fault.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("{fault} {}\n", at_fault.join(", ")))
+    }
+}
+
+async fn metrics(State(health): State<Health>) -> (StatusCode, String) {
+    match health.metrics.encode() {
+        Ok(text) => (StatusCode::OK, text),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_names_what_is_at_fault() {
+        assert_eq!(verdict(&[], "x").0, StatusCode::OK);
+
+        let (status, text) = verdict(&["kafkatopic"], "not listed yet:");
+
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(text, "not listed yet: kafkatopic\n");
+    }
+}

@@ -1,0 +1,258 @@
+//! Brings Kubernetes objects of an owner to what a plan says: in the plan's order, by server-side apply,
+//! with nothing written where nothing differs, and what left the plan removed.
+//!
+//! [`Planned`] objects become [`Applied`] ones only here, so that a status computed from `Applied` cannot
+//! speak of what never reached the apiserver.
+
+mod difference;
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::context::{Context, MANAGER};
+use super::error::Error;
+
+/// Label that holds the owner's uid: how what belongs to an owner is found again.
+pub const OWNER_LABEL: &str = "orderpipeline.dev/owner";
+
+/// Annotation that holds the hash of what was applied: tells that a field left the plan, which comparing
+/// with the live object cannot.
+pub const HASH_ANNOTATION: &str = "orderpipeline.dev/applied-hash";
+
+/// Marks objects that a plan wants.
+#[derive(Debug)]
+pub struct Planned;
+
+/// Marks objects that the apiserver holds as planned, with what it added (status, defaults, versions).
+#[derive(Debug)]
+pub struct Applied;
+
+/// The object that all others belong to.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    namespace: String,
+    reference: OwnerReference,
+}
+
+impl Owner {
+    /// `object` as an owner; none where the apiserver has not given it a uid.
+    pub fn of<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(object: &K) -> Option<Self> {
+        Some(Self { namespace: object.namespace()?, reference: object.controller_owner_ref(&())? })
+    }
+
+    /// Namespace of the owner, and so of all that belongs to it.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+}
+
+/// Kubernetes objects of one owner, in the order of application.
+#[derive(Debug)]
+pub struct Resources<State> {
+    owner: Owner,
+    objects: Vec<(ApiResource, DynamicObject)>,
+    kinds: BTreeMap<String, ApiResource>,
+    state: PhantomData<State>,
+}
+
+impl Resources<Planned> {
+    /// Nothing yet for `owner`.
+    pub fn of(owner: Owner) -> Self {
+        Self { owner, objects: Vec::new(), kinds: BTreeMap::new(), state: PhantomData }
+    }
+
+    /// States that the owner may have objects of kind `K`: those that are not in the plan are removed.
+    pub fn prune_kind<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&mut self) -> &mut Self {
+        let kind = ApiResource::erase::<K>(&());
+        self.kinds.insert(kind.plural.clone(), kind);
+        self
+    }
+
+    /// Adds `object` after those added before. Namespace, owner reference, owner label and hash are set here;
+    /// everything else is the caller's. Secrets must use `data`: `stringData` cannot be read back and compared.
+    ///
+    /// # Errors
+    /// [`Error::Encoding`] when the object has no JSON form.
+    pub fn add<K>(&mut self, object: K) -> Result<&mut Self, Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize,
+    {
+        self.prune_kind::<K>();
+        let kind = ApiResource::erase::<K>(&());
+        let what = format!("{} {}", kind.kind, object.name_any());
+        let encoding = |source| Error::Encoding { what, source };
+        let mut json = serde_json::to_value(object).map_err(encoding.clone())?;
+        // Status belongs to the apiserver's controllers, never to a plan.
+        if let Some(fields) = json.as_object_mut() {
+            fields.remove("status");
+        }
+        let mut object: DynamicObject = serde_json::from_value(json).map_err(encoding)?;
+        object.types =
+            Some(kube::core::TypeMeta { api_version: kind.api_version.clone(), kind: kind.kind.clone() });
+        object.metadata.namespace = Some(self.owner.namespace.clone());
+        object.metadata.owner_references = Some(vec![self.owner.reference.clone()]);
+        object.labels_mut().insert(OWNER_LABEL.to_owned(), self.owner.reference.uid.clone());
+        let hash = difference::hash(&object);
+        object.annotations_mut().insert(HASH_ANNOTATION.to_owned(), hash);
+        self.objects.push((kind, object));
+        Ok(self)
+    }
+
+    /// Makes it so: creates and changes in order, then removes what is not planned. Makes no write for an
+    /// object that is as planned already.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] when a planned object exists and does not belong to the owner; nothing after it in
+    /// the order is touched. [`Error::Kubernetes`] when the apiserver refuses.
+    pub async fn apply(self, ctx: &Context) -> Result<Resources<Applied>, Error> {
+        let mut existing = self.existing(ctx).await?;
+        let mut applied = Vec::with_capacity(self.objects.len());
+        for (kind, planned) in self.objects {
+            let live = existing.remove(&key(&kind, &planned));
+            let object = apply_one(ctx, &self.owner, &kind, &planned, live).await?;
+            applied.push((kind, object));
+        }
+        for (kind, leftover) in existing.into_values() {
+            delete(ctx, &self.owner, &kind, &leftover).await?;
+        }
+        Ok(Resources { owner: self.owner, objects: applied, kinds: self.kinds, state: PhantomData })
+    }
+
+    /// What the owner has of the kinds it may have.
+    async fn existing(
+        &self,
+        ctx: &Context,
+    ) -> Result<BTreeMap<(String, String), (ApiResource, DynamicObject)>, Error> {
+        let mine = ListParams::default().labels(&format!("{OWNER_LABEL}={}", self.owner.reference.uid));
+        let lists = self.kinds.values().map(|kind| {
+            let mine = &mine;
+            async move {
+                let api = api(ctx, &self.owner, kind);
+                let list = api.list(mine).await;
+                let list = list.map_err(Error::kubernetes(format!("list {}", kind.plural)))?;
+                Ok::<_, Error>(
+                    list.items.into_iter().map(|object| (kind.clone(), object)).collect::<Vec<_>>(),
+                )
+            }
+        });
+        let found = futures::future::try_join_all(lists).await?;
+        Ok(found.into_iter().flatten().map(|(kind, object)| (key(&kind, &object), (kind, object))).collect())
+    }
+}
+
+impl Resources<Applied> {
+    /// The applied object of kind `K` with this name, as the apiserver holds it.
+    pub fn get<K>(&self, name: &str) -> Option<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
+    {
+        self.all::<K>().find(|object| object.name_any() == name)
+    }
+
+    /// Every applied object of kind `K`, in order.
+    pub fn all<K>(&self) -> impl Iterator<Item = K>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
+    {
+        let wanted = ApiResource::erase::<K>(&());
+        self.objects
+            .iter()
+            .filter(move |(kind, _)| *kind == wanted)
+            .filter_map(|(_, object)| object.clone().try_parse().ok())
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+}
+
+fn key(kind: &ApiResource, object: &DynamicObject) -> (String, String) {
+    (kind.plural.clone(), object.name_any())
+}
+
+fn api(ctx: &Context, owner: &Owner, kind: &ApiResource) -> Api<DynamicObject> {
+    Api::namespaced_with(ctx.client.clone(), &owner.namespace, kind)
+}
+
+async fn apply_one(
+    ctx: &Context,
+    owner: &Owner,
+    kind: &ApiResource,
+    planned: &DynamicObject,
+    live: Option<(ApiResource, DynamicObject)>,
+) -> Result<DynamicObject, Error> {
+    let name = planned.name_any();
+    let api = api(ctx, owner, kind);
+    match live {
+        Some((_, live)) if !difference::differs(planned, &live) => return Ok(live),
+        Some(_) => {}
+        None => refuse_foreign(&api, owner, kind, &name).await?,
+    }
+    tracing::info!(object.kind = kind.kind, object.name = name, "applying {} {name}", kind.kind);
+    ctx.metrics.wrote(&kind.kind, "apply");
+    // Forced: what the plan states is ours, whoever set it last.
+    let params = PatchParams::apply(MANAGER).force();
+    api.patch(&name, &params, &Patch::Apply(planned))
+        .await
+        .map_err(Error::kubernetes(format!("apply {} {name}", kind.kind)))
+}
+
+/// An object without our label may still be there under the name: server-side apply would take it over.
+/// One that already carries our owner reference is ours, its label was lost.
+async fn refuse_foreign(
+    api: &Api<DynamicObject>,
+    owner: &Owner,
+    kind: &ApiResource,
+    name: &str,
+) -> Result<(), Error> {
+    let found = api.get_opt(name).await.map_err(Error::kubernetes(format!("read {} {name}", kind.kind)))?;
+    let ours =
+        |object: &DynamicObject| object.owner_references().iter().any(|r| r.uid == owner.reference.uid);
+    match found {
+        Some(object) if !ours(&object) => {
+            Err(Error::Foreign { kind: kind.kind.clone(), name: name.to_owned() })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+async fn delete(
+    ctx: &Context,
+    owner: &Owner,
+    kind: &ApiResource,
+    object: &DynamicObject,
+) -> Result<(), Error> {
+    if object.metadata.deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    let name = object.name_any();
+    tracing::info!(object.kind = kind.kind, object.name = name, "removing {} {name}", kind.kind);
+    ctx.metrics.wrote(&kind.kind, "delete");
+    // The very object that was looked at, not a successor; and its pods with it, which Jobs leave behind else.
+    let params =
+        DeleteParams::background().preconditions(Preconditions { uid: object.uid(), resource_version: None });
+    match api(ctx, owner, kind).delete(&name, &params).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => Ok(()),
+        Err(error) => Err(Error::kubernetes(format!("delete {} {name}", kind.kind))(error)),
+    }
+}
+
+/// JSON of an object; objects that came from JSON have one.
+fn json(object: &DynamicObject) -> Value {
+    serde_json::to_value(object).unwrap_or_default()
+}

@@ -1,0 +1,259 @@
+//! One admin client per Kafka cluster and identity, shared by every object that names it, and what is
+//! known about the cluster's health.
+//!
+//! An unreachable cluster is asked by one probe, not by every object: passes fail at once with what the
+//! probe found, and are woken when the cluster is back.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use kafka_admin::{Admin, ConnectOptions, KafkaAdmin, UnavailableCause};
+use kube::Client;
+
+use super::connection::{Missing, Secrets, fingerprint};
+use super::error::Error;
+use crate::crd::kafka_ref::KafkaRef;
+use crate::metrics::Metrics;
+
+/// A client that nobody used for so long is closed: its object is gone or its Secret has changed.
+const IDLE_LIMIT: Duration = Duration::from_secs(1800);
+
+/// Opens a client; replaced in unit tests.
+pub type Connect = dyn Fn(&ConnectOptions) -> Result<Arc<dyn Admin>, kafka_admin::Error> + Send + Sync;
+
+/// What `spec.kafka` leads to.
+#[derive(Debug)]
+pub enum Resolved {
+    /// A client; whether the cluster answers is another question.
+    Cluster(Arc<Cluster>),
+    /// Not all of it is there yet.
+    Missing(Missing),
+}
+
+/// Every Kafka cluster that objects name.
+pub struct Clusters {
+    secrets: Secrets,
+    connect: Box<Connect>,
+    metrics: Arc<Metrics>,
+    timeout: Duration,
+    open: Mutex<HashMap<String, Open>>,
+}
+
+struct Open {
+    cluster: Arc<Cluster>,
+    used: Instant,
+}
+
+impl fmt::Debug for Clusters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clusters").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+impl Clusters {
+    /// Clusters that are spoken to over the network, no call taking longer than `timeout`.
+    pub fn new(client: Client, metrics: Arc<Metrics>, timeout: Duration) -> Self {
+        Self::with_connect(
+            client,
+            metrics,
+            timeout,
+            Box::new(|options| Ok(Arc::new(KafkaAdmin::connect(options)?))),
+        )
+    }
+
+    /// Clusters whose clients `connect` opens.
+    pub fn with_connect(
+        client: Client,
+        metrics: Arc<Metrics>,
+        timeout: Duration,
+        connect: Box<Connect>,
+    ) -> Self {
+        Self { secrets: Secrets::new(client), connect, metrics, timeout, open: Mutex::default() }
+    }
+
+    /// The cluster that an object in `namespace` means by `kafka`. Makes no request to Kafka.
+    ///
+    /// # Errors
+    /// [`Error::Kubernetes`] when a Secret cannot be read, [`Error::Kafka`] when the options are no good.
+    pub async fn resolve(&self, namespace: &str, kafka: &KafkaRef) -> Result<Resolved, Error> {
+        let options = match self.secrets.options(namespace, &kafka.bootstrap, self.timeout).await? {
+            Ok(options) => options,
+            Err(missing) => return Ok(Resolved::Missing(missing)),
+        };
+        let cluster = self.open(&options);
+        let cluster = cluster.map_err(Error::kafka(format!("use Kafka at {}", options.bootstrap_servers)))?;
+        Ok(Resolved::Cluster(cluster))
+    }
+
+    fn open(&self, options: &ConnectOptions) -> Result<Arc<Cluster>, kafka_admin::Error> {
+        let key = fingerprint(options);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = open.get_mut(&key) {
+            known.used = Instant::now();
+            return Ok(Arc::clone(&known.cluster));
+        }
+        let cluster = Arc::new(Cluster {
+            key: key.clone(),
+            servers: options.bootstrap_servers.clone(),
+            admin: (self.connect)(options)?,
+            metrics: Arc::clone(&self.metrics),
+            health: Mutex::new(Health::Unknown),
+            probing: tokio::sync::Mutex::default(),
+        });
+        open.insert(key, Open { cluster: Arc::clone(&cluster), used: Instant::now() });
+        Ok(cluster)
+    }
+
+    /// Every cluster in use; closes those that are not.
+    pub fn all(&self) -> Vec<Arc<Cluster>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, entry| {
+            let keep = entry.used.elapsed() < IDLE_LIMIT || Arc::strong_count(&entry.cluster) > 1;
+            if !keep {
+                self.metrics.forget_cluster(&entry.cluster.servers);
+            }
+            keep
+        });
+        open.values().map(|entry| Arc::clone(&entry.cluster)).collect()
+    }
+
+    /// What tells clusters apart whatever their address: the cluster's own id where it is known, else `servers`.
+    pub fn identity(&self, servers: &str) -> String {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = open.values().filter(|entry| entry.cluster.servers == servers);
+        known.filter_map(|entry| entry.cluster.id()).next().unwrap_or_else(|| servers.to_owned())
+    }
+}
+
+/// What the last look at a cluster found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Nobody has looked yet.
+    Unknown,
+    /// It answered.
+    Up {
+        /// The cluster's own id.
+        id: String,
+    },
+    /// It did not, or would not have us.
+    Down(kafka_admin::Error),
+}
+
+/// A Kafka cluster as one identity sees it.
+pub struct Cluster {
+    key: String,
+    servers: String,
+    admin: Arc<dyn Admin>,
+    metrics: Arc<Metrics>,
+    health: Mutex<Health>,
+    probing: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("servers", &self.servers).field("health", &self.health()).finish()
+    }
+}
+
+impl Cluster {
+    /// Identifies the client: another one after a change of address or credentials.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Address as the spec gives it.
+    pub fn servers(&self) -> &str {
+        &self.servers
+    }
+
+    /// The client. Use [`Cluster::reachable`] first, and [`Cluster::note`] errors, so that an unreachable
+    /// cluster is waited for once and not by every object.
+    pub fn admin(&self) -> &dyn Admin {
+        &*self.admin
+    }
+
+    /// The cluster's own id, once it has answered.
+    pub fn id(&self) -> Option<String> {
+        match self.health() {
+            Health::Up { id } => Some(id),
+            Health::Unknown | Health::Down(_) => None,
+        }
+    }
+
+    /// What the last look found.
+    pub fn health(&self) -> Health {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Fails at once while the cluster is known to be down; looks if nobody has yet.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] with what was found.
+    pub async fn reachable(&self) -> Result<(), Error> {
+        let health = match self.health() {
+            Health::Unknown => self.first_probe().await,
+            known @ (Health::Up { .. } | Health::Down(_)) => known,
+        };
+        match health {
+            Health::Down(source) => Err(Error::kafka(format!("reach Kafka at {}", self.servers))(source)),
+            Health::Up { .. } | Health::Unknown => Ok(()),
+        }
+    }
+
+    /// Many objects meet a new cluster at once: the first asks, the others wait for its answer.
+    async fn first_probe(&self) -> Health {
+        let _first = self.probing.lock().await;
+        match self.health() {
+            Health::Unknown => self.probe().await,
+            known @ (Health::Up { .. } | Health::Down(_)) => known,
+        }
+    }
+
+    /// Looks now.
+    pub async fn probe(&self) -> Health {
+        let health = match self.admin.describe_cluster().await {
+            Ok(cluster) => Health::Up { id: cluster.id },
+            Err(error) => Health::Down(error),
+        };
+        self.set(health.clone());
+        health
+    }
+
+    /// Takes note of an error of a call: one that concerns the whole cluster spares the others the wait.
+    pub fn note(&self, error: &kafka_admin::Error) {
+        match error {
+            // A timeout or a lost connection concerns everyone; "this broker cannot now" need not.
+            kafka_admin::Error::Unavailable { cause: UnavailableCause::Broker, .. } => {}
+            kafka_admin::Error::Unavailable { .. } | kafka_admin::Error::NotAuthenticated { .. } => {
+                self.set(Health::Down(error.clone()));
+            }
+            kafka_admin::Error::NotFound { .. }
+            | kafka_admin::Error::AlreadyExists { .. }
+            | kafka_admin::Error::InvalidConfig { .. }
+            | kafka_admin::Error::InvalidPartitions { .. }
+            | kafka_admin::Error::InvalidReplication { .. }
+            | kafka_admin::Error::InvalidRequest { .. }
+            | kafka_admin::Error::NotAuthorized { .. }
+            | kafka_admin::Error::PolicyViolation { .. }
+            | kafka_admin::Error::SecurityDisabled { .. }
+            | kafka_admin::Error::Other { .. } => {}
+        }
+    }
+
+    fn set(&self, health: Health) {
+        self.metrics.set_cluster_up(&self.servers, matches!(health, Health::Up { .. }));
+        let mut current = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*current, &health) {
+            (Health::Down(_), Health::Up { id }) => {
+                tracing::info!(servers = self.servers, id, "Kafka cluster is back");
+            }
+            (Health::Up { .. } | Health::Unknown, Health::Down(error)) => {
+                tracing::warn!(servers = self.servers, %error, "Kafka cluster does not serve us");
+            }
+            _ => {}
+        }
+        *current = health;
+    }
+}

@@ -1,0 +1,244 @@
+//! From `spec.kafka` to what a connection needs: reads the Secrets that it names.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Secret;
+use kafka_admin::{ConnectOptions, SaslCredentials, SaslMechanism, Security, TlsOptions};
+use kube::{Api, Client};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use sha2::{Digest, Sha256};
+
+use super::context::MANAGER;
+use super::error::Error;
+use crate::crd::kafka_ref::{Bootstrap, Credentials, Mechanism, Protocol};
+
+/// A Secret is read once for all objects that need it at about the same time; a rotated one is noticed this late.
+const SECRET_TTL: Duration = Duration::from_secs(10);
+
+type Keys = Arc<BTreeMap<String, SecretSlice<u8>>>;
+
+/// Something that `spec.kafka` names is not there, or not as it must be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Missing {
+    /// No such Secret.
+    #[error("Secret {namespace}/{name} does not exist; create it, or correct spec.kafka")]
+    Secret {
+        /// Where.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// The Secret lacks a key.
+    #[error("Secret {namespace}/{name} has no key {key:?} with a text in it; add it, or correct spec.kafka")]
+    Key {
+        /// Where.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The key.
+        key: String,
+    },
+    /// SASL without credentials; the CRD's schema excludes it.
+    #[error("protocol {0} needs spec.kafka.bootstrap.security.credentials")]
+    Credentials(Protocol),
+}
+
+impl Missing {
+    /// Reason for conditions.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Secret { .. } => "SecretNotFound",
+            Self::Key { .. } => "SecretKeyNotFound",
+            Self::Credentials(_) => "InvalidSpec",
+        }
+    }
+}
+
+/// Reads Secrets by name; the operator neither lists nor watches those of others.
+pub struct Secrets {
+    client: Client,
+    cache: Mutex<HashMap<(String, String), (Instant, Keys)>>,
+}
+
+impl Secrets {
+    /// Reads through `client`.
+    pub fn new(client: Client) -> Self {
+        Self { client, cache: Mutex::default() }
+    }
+
+    /// What connecting to `bootstrap` needs, with the Secrets of `namespace`.
+    ///
+    /// # Errors
+    /// [`Error::Kubernetes`] when a Secret cannot be read; that one does not exist is no error but [`Missing`].
+    pub async fn options(
+        &self,
+        namespace: &str,
+        bootstrap: &Bootstrap,
+        request_timeout: Duration,
+    ) -> Result<Result<ConnectOptions, Missing>, Error> {
+        let found = self.security(namespace, bootstrap).await;
+        let security = match found {
+            Ok(security) => security,
+            Err(Lookup::Missing(missing)) => return Ok(Err(missing)),
+            Err(Lookup::Failed(error)) => return Err(error),
+        };
+        Ok(Ok(ConnectOptions {
+            bootstrap_servers: bootstrap.servers.clone(),
+            security,
+            client_id: MANAGER.to_owned(),
+            request_timeout,
+        }))
+    }
+
+    async fn security(&self, namespace: &str, bootstrap: &Bootstrap) -> Result<Security, Lookup> {
+        let security = &bootstrap.security;
+        let protocol = security.protocol;
+        let tls = if protocol.has_tls() {
+            let ca_pem = match &security.ca {
+                Some(ca) => Some(self.text(namespace, &ca.secret_name, &ca.key).await?),
+                None => None,
+            };
+            Some(TlsOptions { ca_pem: ca_pem.map(|pem| pem.expose_secret().to_owned()), identity: None })
+        } else {
+            None
+        };
+        let sasl = if protocol.has_sasl() {
+            let credentials = security.credentials.as_ref().ok_or(Missing::Credentials(protocol))?;
+            Some(self.credentials(namespace, credentials, security.mechanism).await?)
+        } else {
+            None
+        };
+        Ok(match (tls, sasl) {
+            (None, None) => Security::Plaintext,
+            (None, Some(sasl)) => Security::SaslPlaintext(sasl),
+            (Some(tls), None) => Security::Ssl(tls),
+            (Some(tls), Some(sasl)) => Security::SaslSsl(tls, sasl),
+        })
+    }
+
+    async fn credentials(
+        &self,
+        namespace: &str,
+        credentials: &Credentials,
+        mechanism: Mechanism,
+    ) -> Result<SaslCredentials, Lookup> {
+        let username = self.text(namespace, &credentials.secret_name, &credentials.username_key).await?;
+        let password = self.text(namespace, &credentials.secret_name, &credentials.password_key).await?;
+        let mechanism = match mechanism {
+            Mechanism::ScramSha512 => SaslMechanism::ScramSha512,
+            Mechanism::ScramSha256 => SaslMechanism::ScramSha256,
+            Mechanism::Plain => SaslMechanism::Plain,
+        };
+        Ok(SaslCredentials { mechanism, username: username.expose_secret().to_owned(), password })
+    }
+
+    /// The text under `key` of a Secret.
+    async fn text(&self, namespace: &str, name: &str, key: &str) -> Result<SecretString, Lookup> {
+        let keys = self.keys(namespace, name).await?;
+        let text = keys.get(key).and_then(|bytes| str::from_utf8(bytes.expose_secret()).ok());
+        // Files, and so Secrets made from them, end with a line break.
+        let text = text.map(|text| text.trim_end_matches(['\r', '\n'])).filter(|text| !text.is_empty());
+        text.map(SecretString::from).ok_or_else(|| {
+            Lookup::Missing(Missing::Key {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                key: key.to_owned(),
+            })
+        })
+    }
+
+    async fn keys(&self, namespace: &str, name: &str) -> Result<Keys, Lookup> {
+        let id = (namespace.to_owned(), name.to_owned());
+        if let Some(keys) = self.cached(&id) {
+            return Ok(keys);
+        }
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let secret = api.get_opt(name).await;
+        let secret = secret.map_err(Error::kubernetes(format!("read Secret {namespace}/{name}")))?;
+        let secret = secret.ok_or_else(|| Missing::Secret { namespace: id.0.clone(), name: id.1.clone() })?;
+        let data = secret.data.unwrap_or_default();
+        let keys: Keys = Arc::new(data.into_iter().map(|(key, bytes)| (key, bytes.0.into())).collect());
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.retain(|_, (read, _)| read.elapsed() < SECRET_TTL);
+        cache.insert(id, (Instant::now(), Arc::clone(&keys)));
+        Ok(keys)
+    }
+
+    fn cached(&self, id: &(String, String)) -> Option<Keys> {
+        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let (read, keys) = cache.get(id)?;
+        (read.elapsed() < SECRET_TTL).then(|| Arc::clone(keys))
+    }
+}
+
+/// Why a look-up gave nothing; inside this file only.
+enum Lookup {
+    Missing(Missing),
+    Failed(Error),
+}
+
+impl From<Missing> for Lookup {
+    fn from(missing: Missing) -> Self {
+        Self::Missing(missing)
+    }
+}
+
+impl From<Error> for Lookup {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Tells connections apart: equal for equal options, another one after any change, a password's included.
+pub fn fingerprint(options: &ConnectOptions) -> String {
+    let mut digest = Sha256::new();
+    // Lengths keep ("ab", "c") and ("a", "bc") apart.
+    let mut feed = |part: &str| {
+        digest.update(part.len().to_be_bytes());
+        digest.update(part.as_bytes());
+    };
+    feed(&options.bootstrap_servers);
+    let (tls, sasl) = match &options.security {
+        Security::Plaintext => (None, None),
+        Security::SaslPlaintext(sasl) => (None, Some(sasl)),
+        Security::Ssl(tls) => (Some(tls), None),
+        Security::SaslSsl(tls, sasl) => (Some(tls), Some(sasl)),
+    };
+    feed(if tls.is_some() { "tls" } else { "plain" });
+    feed(tls.and_then(|tls| tls.ca_pem.as_deref()).unwrap_or_default());
+    if let Some(sasl) = sasl {
+        feed(&sasl.mechanism.to_string());
+        feed(&sasl.username);
+        feed(sasl.password.expose_secret());
+    }
+    digest
+        .finalize()
+        .iter()
+        .take(16)
+        .fold(String::with_capacity(32), |text, byte| text + &format!("{byte:02x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sasl(username: &str, password: &str) -> ConnectOptions {
+        let mechanism = SaslMechanism::ScramSha512;
+        let password = SecretString::from(password);
+        let credentials = SaslCredentials { mechanism, username: username.to_owned(), password };
+        let security = Security::SaslPlaintext(credentials);
+        ConnectOptions { security, ..ConnectOptions::plaintext("kafka:9092") }
+    }
+
+    #[test]
+    fn a_rotated_password_makes_another_connection() {
+        let before = fingerprint(&sasl("admin", "one"));
+
+        assert_eq!(before, fingerprint(&sasl("admin", "one")));
+        assert_ne!(before, fingerprint(&sasl("admin", "two")));
+        assert_ne!(before, fingerprint(&ConnectOptions::plaintext("kafka:9092")));
+        assert_ne!(fingerprint(&sasl("ab", "c")), fingerprint(&sasl("a", "bc")));
+    }
+}

@@ -1,0 +1,109 @@
+//! What every reconcile pass has at hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::core::NamespaceResourceScope;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Api, Client, Resource};
+use tokio_util::sync::CancellationToken;
+
+use super::clusters::Clusters;
+use super::error::Backoff;
+use super::topic::registry::TopicRegistry;
+use super::watches::Watches;
+use crate::metrics::Metrics;
+
+/// Name of the operator where Kubernetes wants to know who did something: field manager, event source.
+pub const MANAGER: &str = "orderpipeline";
+
+/// What the deployment of the operator decides.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Only this namespace is looked at; all of them without it.
+    pub namespace: Option<String>,
+    /// Image of the order services.
+    pub orders_image: String,
+    /// Most passes under way per kind.
+    pub concurrency: u16,
+    /// How often an object is looked at when nothing happens; a safety net, not the way to notice drift.
+    pub resync: Duration,
+    /// How often the topics of a cluster are compared with their objects.
+    pub drift_interval: Duration,
+    /// How long the deletion of an object may wait for its Kafka cluster.
+    pub cleanup_timeout: Duration,
+    /// Longest time that a call to a Kafka cluster takes.
+    pub kafka_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            namespace: None,
+            orders_image: "orderpipeline/orders:dev".to_owned(),
+            concurrency: 32,
+            resync: Duration::from_secs(600),
+            drift_interval: Duration::from_secs(30),
+            cleanup_timeout: Duration::from_secs(60),
+            kafka_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What every reconcile pass has at hand; one per process.
+pub struct Context {
+    /// The apiserver.
+    pub client: Client,
+    /// Publishes events.
+    pub recorder: Recorder,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// One client per Kafka cluster.
+    pub clusters: Arc<Clusters>,
+    /// What is known about the topics of each cluster.
+    pub topics: TopicRegistry,
+    /// Waits after failures.
+    pub backoff: Backoff,
+    /// Whether the watches make progress.
+    pub watches: Arc<Watches>,
+    /// What the deployment decided.
+    pub settings: Settings,
+    /// Cancelled when the process shall end: no new pass begins, those under way end.
+    pub shutdown: CancellationToken,
+}
+
+impl Context {
+    /// A context that speaks to real Kafka clusters.
+    pub fn new(
+        client: Client,
+        metrics: Arc<Metrics>,
+        settings: Settings,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let clusters = Clusters::new(client.clone(), Arc::clone(&metrics), settings.kafka_timeout);
+        let recorder =
+            Recorder::new(client.clone(), Reporter { controller: MANAGER.to_owned(), instance: None });
+        Self {
+            client,
+            recorder,
+            metrics,
+            clusters: Arc::new(clusters),
+            topics: TopicRegistry::default(),
+            backoff: Backoff::default(),
+            watches: Arc::default(),
+            settings,
+            shutdown,
+        }
+    }
+
+    /// The objects of kind `K` that the operator looks at.
+    pub fn watched<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match &self.settings.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
+    }
+}

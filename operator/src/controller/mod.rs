@@ -1,0 +1,29 @@
+//! The controllers, and what they share.
+//!
+//! One folder per kind with the same files in each: `fetch` (all reads) → `validate` → `plan` (pure) →
+//! `apply` → `status` (pure; written once).
+
+pub mod apply;
+pub mod clusters;
+pub mod connection;
+pub mod context;
+pub mod error;
+pub mod finalizer;
+pub mod outcome;
+pub mod pipeline;
+pub mod runner;
+pub mod status;
+pub mod topic;
+pub mod watches;
+
+use std::sync::Arc;
+
+use self::context::Context;
+
+/// Runs every controller until shutdown: one line per kind.
+pub async fn run(ctx: &Arc<Context>) {
+    tokio::join!(
+        topic::run(Arc::clone(ctx)), //
+        pipeline::run(Arc::clone(ctx)),
+    );
+}

@@ -1,0 +1,157 @@
+//! Runs the controller of one kind: the watch of its objects, and around each pass a span, metrics and backoff.
+
+use std::fmt::Debug;
+use std::future::{Future, ready};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use kube::core::NamespaceResourceScope;
+use kube::runtime::controller::{self, Action, Controller};
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tracing::Instrument;
+
+use super::context::Context;
+use super::error::Error;
+use super::outcome::Outcome;
+use super::watches;
+use crate::metrics::PassResult;
+
+/// A burst of events about one object (its own status write, those of its children) becomes one pass.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// What the runner needs of a kind of ours.
+pub trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + DeserializeOwned
+    + Debug
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// The watch of all objects of kind `K`: the cache it fills, and its events. The events must be polled for
+/// the cache to fill; `Controller::for_stream` does.
+pub fn watch<K: Kind>(
+    ctx: &Arc<Context>,
+) -> (Store<K>, impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + use<K>) {
+    let (store, writer) = reflector::store();
+    let events = watcher(ctx.watched::<K>(), watcher::Config::default().any_semantic())
+        .default_backoff()
+        .modify(|object| object.managed_fields_mut().clear())
+        .reflect(writer);
+    (store, events)
+}
+
+/// Runs `controller` until shutdown; every pass under way is finished.
+///
+/// `store` is the one that the controller's main stream fills.
+pub async fn run<K, F, P>(
+    name: &'static str,
+    controller: Controller<K>,
+    store: Store<K>,
+    ctx: Arc<Context>,
+    pass: P,
+) where
+    K: Kind,
+    P: Fn(Arc<K>, Arc<Context>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Outcome, Error>> + Send + 'static,
+{
+    ctx.metrics.set_capacity(name, ctx.settings.concurrency);
+    let config = controller::Config::default().debounce(DEBOUNCE).concurrency(ctx.settings.concurrency);
+    let passes = controller
+        .with_config(config)
+        .graceful_shutdown_on(ctx.shutdown.clone().cancelled_owned())
+        .run(
+            move |object, ctx| observed(name, object, ctx, pass.clone()),
+            move |object, error, ctx| failed(name, &*object, error, &ctx),
+            Arc::clone(&ctx),
+        )
+        .for_each(|result| {
+            log_queue_errors(name, result);
+            ready(())
+        });
+    tokio::select! {
+        () = passes => {}
+        () = watches::audit(name, store, Arc::clone(&ctx)) => {}
+    }
+    tracing::info!(controller = name, "controller ended");
+}
+
+/// One pass, with everything around it that is the same for every kind.
+async fn observed<K, F>(
+    name: &'static str,
+    object: Arc<K>,
+    ctx: Arc<Context>,
+    pass: impl Fn(Arc<K>, Arc<Context>) -> F,
+) -> Result<Action, Error>
+where
+    K: Kind,
+    F: Future<Output = Result<Outcome, Error>>,
+{
+    let span = tracing::info_span!(
+        "reconcile",
+        kube.kind = name,
+        kube.namespace = object.namespace(),
+        kube.name = object.name_any()
+    );
+    let guard = ctx.metrics.pass(name);
+    let outcome = pass(Arc::clone(&object), Arc::clone(&ctx)).instrument(span).await?;
+    ctx.backoff.succeeded(&key(name, &*object));
+    guard.finish(match &outcome {
+        Outcome::Ready(_) => PassResult::Success,
+        Outcome::Waiting { .. } | Outcome::Stalled { .. } => PassResult::RequeueAfter,
+    });
+    Ok(outcome.action(ctx.settings.resync))
+}
+
+fn failed<K: Kind>(name: &'static str, object: &K, error: &Error, ctx: &Context) -> Action {
+    let (attempt, wait) = ctx.backoff.failed(&key(name, object));
+    tracing::warn!(
+        kube.kind = name,
+        kube.namespace = object.namespace(),
+        kube.name = object.name_any(),
+        attempt,
+        retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+        error = error.chain(),
+        "reconcile failed, will be tried again"
+    );
+    Action::requeue(wait)
+}
+
+fn key<K: Kind>(name: &str, object: &K) -> String {
+    format!("{name}/{}", object.uid().unwrap_or_default())
+}
+
+/// Failed passes are logged where they are handled; what is left are watch errors and vanished objects.
+fn log_queue_errors<K: Kind>(
+    name: &'static str,
+    result: Result<(reflector::ObjectRef<K>, Action), controller::Error<Error, watcher::Error>>,
+) {
+    match result {
+        Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
+        Err(controller::Error::ObjectNotFound(object)) => {
+            tracing::debug!(controller = name, %object, "object is gone");
+        }
+        Err(error) => {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(controller = name, error, "watch failed, will be resumed");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Deletion of an object. It never hangs: whatever stands in the way, the object is let go within a bound,
+//! and an event says what became of the topic.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kafka_admin::TopicName;
+use kube::runtime::events::EventType;
+use kube::{Api, ResourceExt};
+
+use super::observed::look_at;
+use super::validate::effective_name;
+use super::{Pass, status};
+use crate::controller::clusters::{Cluster, Resolved};
+use crate::controller::context::Context;
+use crate::controller::error::Error;
+use crate::controller::finalizer::{self, Cleanup};
+use crate::controller::outcome::Outcome;
+use crate::controller::status::{event, publish, write};
+use crate::crd::KafkaTopic;
+use crate::crd::kafka_topic::DeletionPolicy;
+
+/// Between two attempts to reach the cluster.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// Why the object may go.
+#[derive(Debug, PartialEq, Eq)]
+enum Release {
+    /// The topic is deleted.
+    Deleted,
+    /// There is no such topic.
+    Gone,
+    /// The topic stays: its object wants it so.
+    Retained,
+    /// The topic stays: it is not, or never was, the one that the object stood for.
+    NotOurs(String),
+    /// The topic may stay: it could not be deleted in time.
+    GaveUp(String),
+}
+
+/// Why the object cannot go yet.
+#[derive(Debug)]
+struct Blocked(String);
+
+/// Does what the deletion policy says, then lets the object go.
+///
+/// # Errors
+/// [`Error::Kubernetes`] when the apiserver does not let it go.
+pub async fn cleanup(topic: &KafkaTopic, ctx: &Context) -> Result<Outcome, Error> {
+    if !finalizer::is_set(topic) {
+        return Ok(Outcome::ready("Deleted", ""));
+    }
+    let release = match topic.spec.deletion_policy {
+        DeletionPolicy::Retain => Release::Retained,
+        DeletionPolicy::Delete => match delete(topic, ctx).await {
+            Ok(release) => release,
+            Err(Blocked(why)) => match time_left(topic, ctx, Timestamp::now()) {
+                Some(left) => return wait(topic, ctx, why, left).await,
+                None => Release::GaveUp(why),
+            },
+        },
+    };
+    tell(topic, ctx, &release).await;
+    finalizer::set(ctx, topic, Cleanup::NotNeeded).await?;
+    ctx.topics.forget(&topic.uid().unwrap_or_default());
+    Ok(Outcome::ready("Deleted", ""))
+}
+
+async fn wait(topic: &KafkaTopic, ctx: &Context, why: String, left: Duration) -> Result<Outcome, Error> {
+    let message = format!("the topic cannot be deleted, and the object will be let go without that: {why}");
+    let outcome = Outcome::waiting("DeletionBlocked", message, RETRY.min(left));
+    let pass = Pass { result: Ok(outcome.clone()), observed: None };
+    let status = status::compute(topic, &pass, Timestamp::now());
+    write(ctx, topic, topic.status.as_ref(), &status).await?;
+    Ok(outcome)
+}
+
+/// How long the deletion may still wait; none when its time is over.
+fn time_left(topic: &KafkaTopic, ctx: &Context, now: Timestamp) -> Option<Duration> {
+    let since = topic.metadata.deletion_timestamp.as_ref()?.0;
+    let bound = SignedDuration::try_from(ctx.settings.cleanup_timeout).unwrap_or(SignedDuration::ZERO);
+    let left = bound - now.duration_since(since);
+    Duration::try_from(left).ok().filter(|left| !left.is_zero())
+}
+
+async fn delete(topic: &KafkaTopic, ctx: &Context) -> Result<Release, Blocked> {
+    let blocked = |error: Error| Blocked(error.chain());
+    let Some(id) = topic.status.as_ref().and_then(|status| status.topic_id.clone()) else {
+        return Ok(Release::NotOurs("this object never had a topic".to_owned()));
+    };
+    let Ok(name) = TopicName::new(effective_name(topic)) else {
+        return Ok(Release::NotOurs("its name is not one that Kafka takes".to_owned()));
+    };
+    if !still_deleted(topic, ctx).await.map_err(blocked)? {
+        return Ok(Release::NotOurs("the object was replaced by another one".to_owned()));
+    }
+    let cluster = cluster(topic, ctx).await?;
+    cluster.reachable().await.map_err(blocked)?;
+    let seen = look_at(&cluster, &name).await;
+    let seen = seen.map_err(|source| blocked(Error::kafka(format!("read topic {name}"))(source)))?;
+    match seen {
+        None => Ok(Release::Gone),
+        Some(seen) if seen.id.to_string() != id => {
+            Ok(Release::NotOurs(format!("its id is {}, this object stood for {id}", seen.id)))
+        }
+        Some(_) => match cluster.admin().delete_topics(&[name.clone()]).await.into_iter().next() {
+            Some(Err(kafka_admin::Error::NotFound { .. })) => Ok(Release::Gone),
+            Some(Err(source)) => {
+                cluster.note(&source);
+                Err(blocked(Error::kafka(format!("delete topic {name}"))(source)))
+            }
+            Some(Ok(())) | None => Ok(Release::Deleted),
+        },
+    }
+}
+
+/// Asks the apiserver itself before data is destroyed: a cache may be old enough to show an object that was
+/// deleted and made again.
+async fn still_deleted(topic: &KafkaTopic, ctx: &Context) -> Result<bool, Error> {
+    let namespace = topic.namespace().unwrap_or_default();
+    let name = topic.name_any();
+    let api: Api<KafkaTopic> = Api::namespaced(ctx.client.clone(), &namespace);
+    let live = api.get_metadata_opt(&name).await;
+    let live = live.map_err(Error::kubernetes(format!("read KafkaTopic {namespace}/{name}")))?;
+    Ok(live.is_some_and(|live| live.uid() == topic.uid() && live.metadata.deletion_timestamp.is_some()))
+}
+
+/// The cluster of the object's topic: the client that is already open where the Secret is gone, which it
+/// often is, since a namespace's objects are deleted in any order.
+async fn cluster(topic: &KafkaTopic, ctx: &Context) -> Result<Arc<Cluster>, Blocked> {
+    let namespace = topic.namespace().unwrap_or_default();
+    let open = ctx.topics.cluster(&topic.uid().unwrap_or_default());
+    match (ctx.clusters.resolve(&namespace, &topic.spec.kafka).await, open) {
+        (Ok(Resolved::Cluster(cluster)), _) | (_, Some(cluster)) => Ok(cluster),
+        (Ok(Resolved::Missing(missing)), None) => Err(Blocked(missing.to_string())),
+        (Err(error), None) => Err(Blocked(error.chain())),
+    }
+}
+
+async fn tell(topic: &KafkaTopic, ctx: &Context, release: &Release) {
+    let name = effective_name(topic);
+    let (type_, reason, note) = match release {
+        Release::Deleted => (EventType::Normal, "TopicDeleted", format!("deleted topic {name} and its data")),
+        Release::Gone => (EventType::Normal, "TopicGone", format!("topic {name} was gone already")),
+        Release::Retained => {
+            (EventType::Normal, "TopicRetained", format!("topic {name} stays, with its data"))
+        }
+        Release::NotOurs(why) => {
+            (EventType::Warning, "TopicKept", format!("did not delete topic {name}: {why}"))
+        }
+        Release::GaveUp(why) => {
+            (EventType::Warning, "CleanupSkipped", format!("let go without deleting topic {name}: {why}"))
+        }
+    };
+    match release {
+        Release::GaveUp(_) | Release::NotOurs(_) => tracing::warn!(kafka.topic = name, "{note}"),
+        Release::Deleted | Release::Gone | Release::Retained => tracing::info!(kafka.topic = name, "{note}"),
+    }
+    publish(ctx, topic, event(type_, reason, "Delete", &note)).await;
+}

@@ -1,0 +1,114 @@
+//! Looks for drift in bulk: one look at all topics of a cluster per interval, whoever owns them, and only
+//! the objects whose topic is not as they left it are woken. Also the one probe of unreachable clusters.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use kube::runtime::reflector::ObjectRef;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::NAME;
+use super::observed::{self, Sighting};
+use super::registry::Entry;
+use crate::controller::clusters::{Cluster, Health};
+use crate::controller::context::Context;
+use crate::crd::KafkaTopic;
+
+/// Clusters are probed so often; an outage or its end is noticed this late, plus the request timeout.
+const PROBE_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Topics in one look: enough to make requests few, and few enough for a broker to answer in well under a second.
+const LOOK_AT_MOST: usize = 500;
+
+type Wake = mpsc::Sender<ObjectRef<KafkaTopic>>;
+
+/// What is remembered of a cluster between visits.
+#[derive(Clone, Copy, Debug, Default)]
+struct Visited {
+    /// Whether it answered, as its objects were last told.
+    up: Option<bool>,
+    /// When its topics were last looked at.
+    looked: Option<Instant>,
+}
+
+/// Probes every cluster and looks for drift, until shutdown.
+pub async fn watch(ctx: Arc<Context>, wake: Wake) {
+    let mut ticks = tokio::time::interval(PROBE_INTERVAL.min(ctx.settings.drift_interval));
+    // A slow cluster must not be asked more often afterwards.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut visited: HashMap<String, Visited> = HashMap::new();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = ctx.shutdown.cancelled() => return,
+        }
+        let clusters = ctx.clusters.all();
+        let visits = clusters.iter().map(|cluster| {
+            let before = visited.get(cluster.key()).copied().unwrap_or_default();
+            visit(&ctx, cluster, before, &wake)
+        });
+        let visits = join_all(visits).await;
+        visited = clusters.iter().map(|cluster| cluster.key().to_owned()).zip(visits).collect();
+    }
+}
+
+async fn visit(ctx: &Context, cluster: &Arc<Cluster>, before: Visited, wake: &Wake) -> Visited {
+    let up = Some(matches!(cluster.probe().await, Health::Up { .. }));
+    let entries = ctx.topics.of_cluster(cluster.key());
+    if before.up.is_some() && before.up != up {
+        // Lost or back: every object has to say so.
+        wake_all(entries.into_iter().map(|(_, entry)| entry.object), wake).await;
+        return Visited { up, ..before };
+    }
+    let due = before.looked.is_none_or(|at| at.elapsed() >= ctx.settings.drift_interval);
+    if !due || up != Some(true) {
+        return Visited { up, ..before };
+    }
+    for chunk in entries.chunks(LOOK_AT_MOST) {
+        let drifted = drifted(ctx, cluster, chunk).await;
+        wake_all(drifted, wake).await;
+    }
+    Visited { up, looked: Some(Instant::now()) }
+}
+
+/// The objects among `entries` whose topic is not as they left it.
+async fn drifted(
+    ctx: &Context,
+    cluster: &Cluster,
+    entries: &[(String, Entry)],
+) -> Vec<ObjectRef<KafkaTopic>> {
+    let names: Vec<_> = entries.iter().map(|(_, entry)| entry.name.clone()).collect();
+    let sightings = observed::look(cluster, &names).await;
+    let pairs = entries.iter().zip(sightings);
+    pairs
+        .filter_map(|((uid, entry), sighting)| {
+            let found = found(&sighting);
+            ctx.topics.sighted(uid, sighting).then(|| {
+                ctx.metrics.drifted(NAME, found);
+                tracing::info!(kafka.topic = %entry.name, found, "topic is not as it was left");
+                entry.object.clone()
+            })
+        })
+        .collect()
+}
+
+/// Label of what a look found.
+fn found(sighting: &Sighting) -> &'static str {
+    match sighting {
+        Ok(Some(_)) => "changed",
+        Ok(None) => "gone",
+        Err(_) => "unreadable",
+    }
+}
+
+async fn wake_all(objects: impl IntoIterator<Item = ObjectRef<KafkaTopic>>, wake: &Wake) {
+    for object in objects {
+        // Closed means that the controller has ended, and so will this task.
+        if wake.send(object).await.is_err() {
+            return;
+        }
+    }
+}

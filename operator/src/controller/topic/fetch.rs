@@ -1,0 +1,117 @@
+//! Everything a pass reads, from caches wherever they can be trusted.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use kube::runtime::reflector::{ObjectRef, Store};
+
+use super::observed::{self, ObservedTopic, Sighting};
+use super::plan::Memory;
+use super::validate::{ValidatedTopic, effective_name};
+use crate::controller::clusters::{Cluster, Resolved};
+use crate::controller::connection::Missing;
+use crate::controller::context::Context;
+use crate::controller::error::Error;
+use crate::crd::KafkaTopic;
+use crate::crd::conditions::{self, ConditionType};
+
+/// Reason of `Ready` between the announcement of a creation and its end.
+pub const CREATING: &str = "Creating";
+
+/// What a pass goes by.
+#[derive(Debug)]
+pub struct Fetched {
+    /// Where the topic is or will be.
+    pub cluster: Arc<Cluster>,
+    /// The topic, if there is one.
+    pub observed: Option<ObservedTopic>,
+    /// Whether `observed` is what was seen in bulk a while ago: good enough to do nothing, not to act.
+    pub from_cache: bool,
+}
+
+/// Why there is nothing to go by, without anything having failed.
+#[derive(Debug)]
+pub enum Absent {
+    /// An older object stands for the same topic.
+    Taken(ObjectRef<KafkaTopic>),
+    /// Something that `spec.kafka` names is not there.
+    Missing(Missing),
+}
+
+/// What the pass goes by; `latest` if anything was seen of the topic lately.
+///
+/// # Errors
+/// [`Error::Kafka`] when the cluster cannot be asked, [`Error::Kubernetes`] when a Secret cannot be read.
+pub async fn fetch(
+    ctx: &Context,
+    topic: &KafkaTopic,
+    wanted: &ValidatedTopic,
+    peers: &Store<KafkaTopic>,
+) -> Result<Result<Fetched, Absent>, Error> {
+    let uid = topic.uid().unwrap_or_default();
+    if let Some(older) = older_claimant(ctx, topic, peers) {
+        ctx.topics.forget(&uid);
+        return Ok(Err(Absent::Taken(older)));
+    }
+    let namespace = topic.namespace().unwrap_or_default();
+    let cluster = match ctx.clusters.resolve(&namespace, &topic.spec.kafka).await? {
+        Resolved::Cluster(cluster) => cluster,
+        Resolved::Missing(missing) => return Ok(Err(Absent::Missing(missing))),
+    };
+    ctx.topics.enrol(&uid, ObjectRef::from_obj(topic), &wanted.name, &cluster);
+    cluster.reachable().await?;
+    if let Some(Ok(observed)) = ctx.topics.latest(&uid) {
+        return Ok(Ok(Fetched { cluster, observed, from_cache: true }));
+    }
+    let observed = look(ctx, topic, wanted, &cluster).await?;
+    Ok(Ok(Fetched { cluster, observed, from_cache: false }))
+}
+
+/// Looks at the topic itself.
+///
+/// # Errors
+/// [`Error::Kafka`] when the cluster cannot be asked.
+pub async fn look(
+    ctx: &Context,
+    topic: &KafkaTopic,
+    wanted: &ValidatedTopic,
+    cluster: &Cluster,
+) -> Result<Option<ObservedTopic>, Error> {
+    let sighting: Sighting = observed::look_at(cluster, &wanted.name).await;
+    if sighting.is_err() {
+        // Remembered, so that the bulk look wakes the object when it sees something else.
+        ctx.topics.settle(&topic.uid().unwrap_or_default(), sighting.clone());
+    }
+    sighting.map_err(Error::kafka(format!("read topic {}", wanted.name)))
+}
+
+/// What the status remembers.
+pub fn memory(topic: &KafkaTopic) -> Memory {
+    let status = topic.status.as_ref();
+    let ready = status.and_then(|status| conditions::find(&status.conditions, ConditionType::Ready));
+    Memory {
+        topic_id: status.and_then(|status| status.topic_id.clone()),
+        creating: ready.is_some_and(|ready| ready.reason == CREATING),
+    }
+}
+
+/// The oldest other object that stands for the same topic, if it is older than `topic`.
+fn older_claimant(
+    ctx: &Context,
+    topic: &KafkaTopic,
+    peers: &Store<KafkaTopic>,
+) -> Option<ObjectRef<KafkaTopic>> {
+    let age = |topic: &KafkaTopic| (topic.creation_timestamp().map(|time| time.0), topic.uid());
+    let name = effective_name(topic);
+    let same_topic = |peer: &KafkaTopic| {
+        let servers = |topic: &KafkaTopic| ctx.clusters.identity(&topic.spec.kafka.bootstrap.servers);
+        effective_name(peer) == name && servers(peer) == servers(topic)
+    };
+    let older = |peer: &Arc<KafkaTopic>| age(peer) < age(topic) && same_topic(peer);
+    peers
+        .state()
+        .into_iter()
+        .filter(older)
+        .min_by_key(|peer| age(peer))
+        .map(|peer| ObjectRef::from_obj(&*peer))
+}

@@ -1,0 +1,276 @@
+//! The controller of `KafkaTopic`: fetch → validate → plan → apply → status.
+
+pub mod apply;
+pub mod cleanup;
+pub mod drift;
+pub mod fetch;
+pub mod observed;
+pub mod plan;
+pub mod registry;
+pub mod status;
+pub mod validate;
+
+use std::future::ready;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::{Stream, TryStreamExt};
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Controller;
+use kube::runtime::events::EventType;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use tokio::sync::mpsc;
+
+use self::fetch::{Absent, CREATING, Fetched};
+use self::observed::ObservedTopic;
+use self::plan::{Claim, Memory, Plan};
+use self::validate::{ValidatedTopic, effective_name};
+use super::context::Context;
+use super::error::Error;
+use super::finalizer::{self, Cleanup};
+use super::outcome::Outcome;
+use super::status::{event, publish, write};
+use super::{connection, runner};
+use crate::crd::KafkaTopic;
+use crate::crd::conditions::Explanation;
+use crate::crd::kafka_topic::{AdoptionPolicy, DeletionPolicy};
+
+/// Name of the controller in metrics and logs.
+pub const NAME: &str = "kafkatopic";
+
+/// Objects waiting to be woken; what does not fit is found again by the next look in bulk.
+const WAKE_QUEUE: usize = 4096;
+/// A missing Secret is not watched for, so that the operator needs no right to list Secrets of others.
+const MISSING_RETRY: Duration = Duration::from_secs(10);
+/// A change that brokers do not show yet.
+const INVISIBLE_RETRY: Duration = Duration::from_secs(2);
+
+/// What a pass came to, and the object's topic where it saw it.
+#[derive(Debug)]
+pub struct Pass {
+    /// What it came to.
+    pub result: Result<Outcome, Error>,
+    /// The topic that the object stands for.
+    pub observed: Option<ObservedTopic>,
+}
+
+impl Pass {
+    fn unseen(result: Result<Outcome, Error>) -> Self {
+        Self { result, observed: None }
+    }
+}
+
+/// Runs the controller until shutdown.
+pub async fn run(ctx: Arc<Context>) {
+    ctx.watches.expect(NAME);
+    let (store, events) = runner::watch::<KafkaTopic>(&ctx);
+    let (wake, mut woken) = mpsc::channel(WAKE_QUEUE);
+    let trigger = forgetting_the_deleted(events, &ctx, &store, wake.clone()).applied_objects();
+    let woken =
+        futures::stream::poll_fn(move |cx| -> Poll<Option<ObjectRef<KafkaTopic>>> { woken.poll_recv(cx) });
+    let controller = Controller::for_stream(trigger, store.clone()).reconcile_on(woken);
+    let peers = store.clone();
+    let pass = move |topic, ctx| reconcile(topic, ctx, peers.clone());
+    tokio::select! {
+        () = runner::run(NAME, controller, store, Arc::clone(&ctx), pass) => {}
+        () = drift::watch(Arc::clone(&ctx), wake) => {}
+    }
+}
+
+/// Drops what is known of deleted objects, and wakes those that waited for the name of their topic.
+fn forgetting_the_deleted<S>(
+    events: S,
+    ctx: &Arc<Context>,
+    store: &Store<KafkaTopic>,
+    wake: mpsc::Sender<ObjectRef<KafkaTopic>>,
+) -> impl Stream<Item = watcher::Result<watcher::Event<KafkaTopic>>> + Send + use<S>
+where
+    S: Stream<Item = watcher::Result<watcher::Event<KafkaTopic>>> + Send,
+{
+    let (ctx, store) = (Arc::clone(ctx), store.clone());
+    events.try_filter_map(move |event| {
+        if let watcher::Event::Delete(gone) = &event {
+            ctx.topics.forget(&gone.uid().unwrap_or_default());
+            let name = effective_name(gone);
+            for heir in store.state().iter().filter(|peer| effective_name(peer) == name) {
+                // A full queue is no loss: stalled objects look again by themselves.
+                let _ = wake.try_send(ObjectRef::from_obj(&**heir));
+            }
+        }
+        ready(Ok(Some(event)))
+    })
+}
+
+/// One pass over one object.
+async fn reconcile(
+    topic: Arc<KafkaTopic>,
+    ctx: Arc<Context>,
+    peers: Store<KafkaTopic>,
+) -> Result<Outcome, Error> {
+    if topic.metadata.deletion_timestamp.is_some() {
+        return cleanup::cleanup(&topic, &ctx).await;
+    }
+    let cleanup = match topic.spec.deletion_policy {
+        DeletionPolicy::Retain => Cleanup::NotNeeded,
+        DeletionPolicy::Delete => Cleanup::Needed,
+    };
+    finalizer::set(&ctx, &*topic, cleanup).await?;
+    let pass = advance(&topic, &ctx, &peers).await;
+    let status = status::compute(&topic, &pass, Timestamp::now());
+    let written = write(&ctx, &*topic, topic.status.as_ref(), &status).await;
+    // The first error wins; a status that was not written is retried with the rest.
+    let outcome = pass.result?;
+    written.map(|()| outcome)
+}
+
+/// fetch → validate → plan → apply.
+async fn advance(topic: &KafkaTopic, ctx: &Context, peers: &Store<KafkaTopic>) -> Pass {
+    let wanted = match validate::validate(topic) {
+        Ok(wanted) => wanted,
+        Err(invalid) => return Pass::unseen(Ok(Outcome::stalled("InvalidSpec", invalid.to_string()))),
+    };
+    let fetched = match fetch::fetch(ctx, topic, &wanted, peers).await {
+        Ok(Ok(fetched)) => fetched,
+        Ok(Err(absent)) => return Pass::unseen(Ok(nothing_to_go_by(&wanted, absent))),
+        Err(error) => return Pass::unseen(or_stalled(error)),
+    };
+    match carry_out(topic, ctx, &wanted, fetched).await {
+        Ok(pass) => pass,
+        Err(error) => Pass::unseen(or_stalled(error)),
+    }
+}
+
+/// Plans by what was fetched, and acts by nothing but a fresh look.
+async fn carry_out(
+    topic: &KafkaTopic,
+    ctx: &Context,
+    wanted: &ValidatedTopic,
+    fetched: Fetched,
+) -> Result<Pass, Error> {
+    let Fetched { cluster, mut observed, from_cache } = fetched;
+    let memory = fetch::memory(topic);
+    let mut plan = plan::plan(wanted, &memory, observed.as_ref());
+    if from_cache && !plan.changes.is_empty() {
+        observed = fetch::look(ctx, topic, wanted, &cluster).await?;
+        plan = plan::plan(wanted, &memory, observed.as_ref());
+    }
+    let uid = topic.uid().unwrap_or_default();
+    if plan.changes.is_empty() {
+        ctx.topics.settle(&uid, Ok(observed.clone()));
+        tell_adoption(topic, ctx, &memory, &plan).await;
+        return Ok(conclude(wanted, &plan, None, observed));
+    }
+    announce_creation(topic, ctx, wanted, &memory, &plan).await?;
+    ctx.topics.unsettle(&uid);
+    let applied = apply::apply(&cluster, wanted, &plan).await?;
+    tell_adoption(topic, ctx, &memory, &plan).await;
+    for done in &applied.done {
+        tell(topic, ctx, &plan, done).await;
+    }
+    let observed = match applied.refused {
+        Some(_) => fetch::look(ctx, topic, wanted, &cluster).await?,
+        None => match apply::until_visible(&cluster, wanted).await? {
+            Some(observed) => Some(observed),
+            None => return Ok(Pass::unseen(Ok(invisible(wanted)))),
+        },
+    };
+    ctx.topics.settle(&uid, Ok(observed.clone()));
+    Ok(conclude(wanted, &plan, applied.refused, observed))
+}
+
+/// What the pass came to, once everything that could be done is done.
+fn conclude(
+    wanted: &ValidatedTopic,
+    plan: &Plan,
+    refused: Option<Explanation>,
+    observed: Option<ObservedTopic>,
+) -> Pass {
+    let mut problems: Vec<Explanation> =
+        plan.refusals.iter().map(|refusal| Explanation::new(refusal.reason(), refusal.to_string())).collect();
+    problems.extend(refused);
+    let outcome = match problems.first() {
+        None => Outcome::ready("Synced", format!("topic {} is as the spec says", wanted.name)),
+        Some(first) => {
+            let all: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+            Outcome::stalled(&first.reason, format!("topic {}: {}", wanted.name, all.join("; ")))
+        }
+    };
+    // A topic that was refused is not this object's: its id must not get into the status.
+    let observed = observed.filter(|_| plan.claim != Claim::Refused);
+    Pass { result: Ok(outcome), observed }
+}
+
+fn nothing_to_go_by(wanted: &ValidatedTopic, absent: Absent) -> Outcome {
+    match absent {
+        Absent::Taken(older) => Outcome::stalled(
+            "TopicNameTaken",
+            format!(
+                "topic {} belongs to the older KafkaTopic {}/{}: delete one of the two, or choose another topicName",
+                wanted.name,
+                older.namespace.unwrap_or_default(),
+                older.name
+            ),
+        ),
+        Absent::Missing(missing @ connection::Missing::Credentials(_)) => {
+            Outcome::stalled(missing.reason(), missing.to_string())
+        }
+        Absent::Missing(missing) => Outcome::waiting(missing.reason(), missing.to_string(), MISSING_RETRY),
+    }
+}
+
+fn invisible(wanted: &ValidatedTopic) -> Outcome {
+    let message = format!("topic {} was changed, and the brokers do not show it yet", wanted.name);
+    Outcome::waiting("Propagating", message, INVISIBLE_RETRY)
+}
+
+/// A cluster's refusal that would be the same again is not worth a hot retry; a person has to act.
+fn or_stalled(error: Error) -> Result<Outcome, Error> {
+    match &error {
+        Error::Kafka {
+            source: kafka_admin::Error::NotAuthorized { .. } | kafka_admin::Error::NotAuthenticated { .. },
+            ..
+        } => Ok(Outcome::stalled(error.reason(), error.chain())),
+        Error::Kafka { .. } | Error::Kubernetes { .. } | Error::Foreign { .. } | Error::Encoding { .. } => {
+            Err(error)
+        }
+    }
+}
+
+/// Says in the status that the topic is about to be created, where adopting is forbidden: should the
+/// process die before it has written the topic's id, the next one knows whose the topic is.
+async fn announce_creation(
+    topic: &KafkaTopic,
+    ctx: &Context,
+    wanted: &ValidatedTopic,
+    memory: &Memory,
+    plan: &Plan,
+) -> Result<(), Error> {
+    let creates = matches!(plan.claim, Claim::Created | Claim::Recreated);
+    if !creates || memory.creating || wanted.adoption != AdoptionPolicy::Refuse {
+        return Ok(());
+    }
+    let outcome = Outcome::waiting(CREATING, format!("creating topic {}", wanted.name), INVISIBLE_RETRY);
+    let status = status::compute(topic, &Pass::unseen(Ok(outcome)), Timestamp::now());
+    write(ctx, topic, topic.status.as_ref(), &status).await
+}
+
+async fn tell_adoption(topic: &KafkaTopic, ctx: &Context, memory: &Memory, plan: &Plan) {
+    if plan.claim == Claim::Adopted && !memory.creating {
+        let name = effective_name(topic);
+        let note = format!("took over topic {name}, which existed already");
+        publish(ctx, topic, event(EventType::Normal, "TopicAdopted", "Adopt", &note)).await;
+    }
+}
+
+async fn tell(topic: &KafkaTopic, ctx: &Context, plan: &Plan, done: &Explanation) {
+    let told = if plan.claim == Claim::Recreated {
+        let note = format!("{}: it had been deleted by somebody else, and its data is lost", done.message);
+        event(EventType::Warning, "TopicRecreated", "Recreate", &note)
+    } else {
+        event(EventType::Normal, &done.reason, "Apply", &done.message)
+    };
+    publish(ctx, topic, told).await;
+}

@@ -1,0 +1,146 @@
+//! Whether the watches make progress: the truth behind `/livez`.
+//!
+//! A watch can die without a word, and an operator that no longer sees changes looks healthy from outside.
+//! So the cache is audited: once a minute the objects' versions are listed (metadata only, from the
+//! apiserver's cache) and compared. An object that differed a round ago, and whose cached version has not
+//! moved since, was missed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::api::ListParams;
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::Store;
+use kube::{Api, ResourceExt};
+
+use super::context::Context;
+use super::runner::Kind;
+
+/// A watch delivers within a second or so; a minute of silence about a change is no delay but a loss.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Version of each object, by uid.
+type Versions = BTreeMap<String, String>;
+
+/// State of each watch of ours.
+#[derive(Debug, Default)]
+pub struct Watches {
+    synced: Mutex<BTreeMap<&'static str, bool>>,
+    stuck: Mutex<BTreeSet<&'static str>>,
+}
+
+impl Watches {
+    /// Announces a watch, so that readiness waits for its first list.
+    pub fn expect(&self, name: &'static str) {
+        self.synced.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_insert(false);
+    }
+
+    fn synced(&self, name: &'static str) {
+        self.synced.lock().unwrap_or_else(PoisonError::into_inner).insert(name, true);
+    }
+
+    fn set_stuck(&self, name: &'static str, stuck: bool) {
+        let mut all = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        if stuck {
+            all.insert(name)
+        } else {
+            all.remove(name)
+        };
+    }
+
+    /// Watches that have not seen their first list; readiness is their absence.
+    pub fn unsynced(&self) -> Vec<&'static str> {
+        let all = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter(|(_, synced)| !**synced).map(|(name, _)| *name).collect()
+    }
+
+    /// Watches that have missed a change; liveness is their absence.
+    pub fn stuck(&self) -> Vec<&'static str> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+}
+
+/// Audits the cache of `K` for as long as it is polled.
+pub async fn audit<K: Kind>(name: &'static str, store: Store<K>, ctx: Arc<Context>) {
+    if store.wait_until_ready().await.is_ok() {
+        ctx.watches.synced(name);
+    }
+    let mut suspects = Versions::new();
+    loop {
+        tokio::time::sleep(AUDIT_INTERVAL).await;
+        let cached = cached_versions(&store);
+        let missed =
+            suspects.iter().any(|(uid, version)| cached.get(uid).map_or("", String::as_str) == version);
+        ctx.watches.set_stuck(name, missed);
+        if missed {
+            tracing::error!(
+                controller = name,
+                "the watch has missed a change; the process should be restarted"
+            );
+        }
+        match listed_versions::<K>(&ctx).await {
+            Ok(listed) => suspects = differing(&cached, &listed),
+            // No list, no judgement: an apiserver that is away is no reason to restart.
+            Err(error) => {
+                suspects.clear();
+                let error: &dyn std::error::Error = &error;
+                tracing::debug!(controller = name, error, "cache not audited");
+            }
+        }
+    }
+}
+
+fn cached_versions<K: Kind>(store: &Store<K>) -> Versions {
+    store.state().iter().filter_map(|object| version(&**object)).collect()
+}
+
+async fn listed_versions<K: Kind>(ctx: &Context) -> kube::Result<Versions> {
+    let api: Api<PartialObjectMeta<K>> = ctx.watched();
+    // Any version: from the apiserver's cache, without asking etcd.
+    let list = api.list_metadata(&ListParams::default().match_any()).await?;
+    Ok(list.iter().filter_map(version).collect())
+}
+
+fn version<K: kube::Resource>(object: &K) -> Option<(String, String)> {
+    Some((object.uid()?, object.resource_version()?))
+}
+
+/// Cached versions (empty where there is none) of the objects on which cache and list disagree.
+fn differing(cached: &Versions, listed: &Versions) -> Versions {
+    let uids: BTreeSet<&String> = cached.keys().chain(listed.keys()).collect();
+    uids.into_iter()
+        .filter(|uid| cached.get(*uid) != listed.get(*uid))
+        .map(|uid| (uid.clone(), cached.get(uid).cloned().unwrap_or_default()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn versions(pairs: &[(&str, &str)]) -> Versions {
+        pairs.iter().map(|(uid, version)| ((*uid).to_owned(), (*version).to_owned())).collect()
+    }
+
+    #[test]
+    fn suspects_are_changed_added_and_deleted_objects() {
+        let cached = versions(&[("same", "1"), ("changed", "1"), ("deleted", "1")]);
+        let listed = versions(&[("same", "1"), ("changed", "2"), ("added", "1")]);
+
+        assert_eq!(
+            differing(&cached, &listed),
+            versions(&[("changed", "1"), ("deleted", "1"), ("added", "")])
+        );
+    }
+
+    #[test]
+    fn readiness_waits_for_every_announced_watch() {
+        let watches = Watches::default();
+        watches.expect("kafkatopic");
+
+        assert_eq!(watches.unsynced(), ["kafkatopic"]);
+        watches.synced("kafkatopic");
+        assert!(watches.unsynced().is_empty());
+    }
+}

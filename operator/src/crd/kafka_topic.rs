@@ -1,0 +1,136 @@
+//! `KafkaTopic`: one topic of a Kafka cluster.
+//!
+//! Strimzi has a kind of the same name; `kubectl` and RBAC therefore always say `kafkatopics.orderpipeline.dev`.
+
+#![expect(unreachable_pub, reason = "the KubeSchema derive repeats each struct inside a function")]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
+
+use super::conditions;
+use super::kafka_ref::KafkaRef;
+
+/// A topic, what it is configured with, and what happens to it when this object goes.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "orderpipeline.dev",
+    version = "v1alpha1",
+    kind = "KafkaTopic",
+    plural = "kafkatopics",
+    shortname = "ptopic",
+    category = "orderpipeline",
+    namespaced,
+    status = "KafkaTopicStatus",
+    doc = "A topic of a Kafka cluster, kept as its spec says.",
+    printcolumn(name = "Topic", type_ = "string", json_path = ".status.topicName"),
+    printcolumn(name = "Partitions", type_ = "integer", json_path = ".status.partitions"),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.replicas"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new(
+        "(has(self.spec.topicName) ? self.spec.topicName : self.metadata.name) == \
+         (has(oldSelf.spec.topicName) ? oldSelf.spec.topicName : oldSelf.metadata.name)"
+    )
+    .message("topicName is immutable: create another KafkaTopic for another topic")
+    .field_path(".spec.topicName"),
+    validation = Rule::new("has(self.spec.topicName) || self.metadata.name.size() <= 249")
+        .message("Kafka takes topic names of up to 249 characters: set spec.topicName")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct KafkaTopicSpec {
+    /// The cluster that the topic is in.
+    pub kafka: KafkaRef,
+    /// Name of the topic; the name of this object without it. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 249), regex(pattern = r"^[a-zA-Z0-9._-]+$"))]
+    #[x_kube(
+        validation = Rule::new("self != '.' && self != '..'").message("Kafka reserves the names '.' and '..'"),
+        validation = Rule::new("!self.startsWith('__')").message("names that begin with '__' belong to Kafka itself")
+    )]
+    pub topic_name: Option<String>,
+    /// Number of partitions; it can only grow. The broker's default, and hands off afterwards, without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    #[x_kube(
+        validation = Rule::new("self >= oldSelf")
+            .message("partitions can only grow: Kafka cannot take partitions away from a topic")
+    )]
+    pub partitions: Option<i32>,
+    /// Replicas of each partition. The broker's default, and hands off afterwards, without it.
+    /// A change is refused: replicas are moved with Kafka's own tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000))]
+    pub replicas: Option<i32>,
+    /// Settings of the topic by Kafka's names (`retention.ms`), as strings. `null` leaves a setting to
+    /// others; a setting that is not listed follows the broker's default.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 128))]
+    pub config: BTreeMap<String, Option<String>>,
+    /// What happens to the topic and its data when this object is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// What happens when the topic exists already and was not created for this object.
+    #[serde(default)]
+    pub adoption_policy: AdoptionPolicy,
+}
+
+/// What happens to a topic when its object is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
+pub enum DeletionPolicy {
+    /// The topic stays, with its data.
+    #[default]
+    Retain,
+    /// The topic is deleted, with its data, if it is still the one that this object stood for.
+    Delete,
+}
+
+/// What happens when a topic exists before its object does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
+pub enum AdoptionPolicy {
+    /// It is taken over and changed to what the spec says.
+    Adopt,
+    /// It is left alone.
+    Refuse,
+    /// It is taken over if it already is what the spec says, and left alone otherwise.
+    #[default]
+    IfIdentical,
+}
+
+/// What is known about the topic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KafkaTopicStatus {
+    /// Generation of the spec that the rest speaks of; -1 before the first look.
+    #[serde(default = "conditions::unobserved")]
+    pub observed_generation: i64,
+    /// `Ready`, and `Reconciling` or `Stalled` while they are true.
+    #[serde(default)]
+    #[schemars(schema_with = "conditions::schema")]
+    pub conditions: Vec<Condition>,
+    /// Name of the topic in Kafka.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_name: Option<String>,
+    /// Kafka's id of the topic that this object stands for; another topic of the same name has another id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<String>,
+    /// Partitions that the topic has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<i32>,
+    /// Replicas that its partitions have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+}
