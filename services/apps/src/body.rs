@@ -189,13 +189,13 @@ impl<'a> Object<'a> {
         Self::nested(self.path.field(name), raw, faults)
     }
 
-    /// An array of objects; those that are none are faults and left out.
+    /// An array of objects; elements that are none are faults, and `None`.
     pub fn objects(
         &self,
         name: &'static str,
         length: std::ops::RangeInclusive<usize>,
         faults: &mut Faults,
-    ) -> Option<Vec<Object<'a>>> {
+    ) -> Option<Vec<Option<Object<'a>>>> {
         let raw = self.member(name, Presence::Required, faults)?;
         let path = self.path.field(name);
         let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
@@ -207,7 +207,7 @@ impl<'a> Object<'a> {
             return None;
         }
         let nested = |(index, raw): (usize, &&'a RawValue)| Self::nested(path.index(index), raw, faults);
-        Some(elements.iter().enumerate().filter_map(nested).collect())
+        Some(elements.iter().enumerate().map(nested).collect())
     }
 
     fn nested(path: Path, raw: &'a RawValue, faults: &mut Faults) -> Option<Object<'a>> {
@@ -244,7 +244,7 @@ mod tests {
             object.text("a", Presence::Required, faults);
             object.text("missing", Presence::Required, faults);
             object.text("optional", Presence::Optional, faults);
-            for element in object.objects("list", 1..=2, faults).unwrap() {
+            for element in object.objects("list", 1..=2, faults).unwrap().into_iter().flatten() {
                 element.integer("n", 1..=9, faults);
             }
             object.object("o", faults).unwrap().decimal("d", faults);

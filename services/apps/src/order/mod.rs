@@ -9,18 +9,18 @@
 //! (`handler` when an event decides, `sweeper` when a deadline does; both through `progress`). It serves the
 //! order API (`api`). What is decided when stands in `domain::saga`.
 
-mod api;
-mod handler;
-mod intake;
-mod keys;
-mod metrics;
-mod progress;
-mod query;
+pub mod api;
+pub mod handler;
+pub mod intake;
+pub mod keys;
+pub mod metrics;
+pub mod progress;
+pub mod query;
 pub mod request;
-mod store;
-mod sweeper;
-mod view;
-mod watch;
+pub mod store;
+pub mod sweeper;
+pub mod view;
+pub mod watch;
 
 use std::sync::Arc;
 

@@ -131,12 +131,12 @@ fn parse_customer(info: &Object<'_>, faults: &mut Faults) -> (Option<Contact>, A
 }
 
 fn parse_items(
-    items: &[Object<'_>],
+    items: &[Option<Object<'_>>],
     currency: Option<Currency>,
     faults: &mut Faults,
 ) -> Vec<Option<OrderItem>> {
     let mut seen: BTreeMap<ProductId, Path> = BTreeMap::new();
-    items.iter().map(|item| parse_item(item, currency, &mut seen, faults)).collect()
+    items.iter().map(|item| parse_item(item.as_ref()?, currency, &mut seen, faults)).collect()
 }
 
 fn parse_item(

@@ -229,7 +229,6 @@ pub struct ShortOrderBody {
 #[derive(ToSchema)]
 #[schema(as = OrderRequest)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "describes the request body to utoipa")]
 pub enum OrderBody {
     /// In full.
     Full(FullOrderBody),

@@ -1,0 +1,276 @@
+//! Starts services for one test, with topics and databases of its own, and speaks to them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use contract::{Envelope, Event, Service, Topic};
+use devcluster::testing;
+use kafka_admin::{Admin, ConnectOptions, KafkaAdmin, Mode, NewTopic, TopicName};
+use messaging::{Delivery, Effects, HandleError, Handler, KafkaConfig, Messaging, Metrics, Security};
+use orders::config::{Cli, Command, Config};
+use orders::runtime::Process;
+use orders::telemetry::LogLevel;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long anything may take that should happen at once; generous, because tests share two cores.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Topics, databases and names of one test.
+pub(crate) struct Realm {
+    pub(crate) prefix: String,
+    pub(crate) database_url: String,
+}
+
+impl Realm {
+    /// A realm with all topics.
+    pub(crate) async fn create() -> Self {
+        let prefix = format!("{}-", testing::unique("t"));
+        let realm = Self { database_url: testing::postgres().create_database("orders"), prefix };
+        realm.create_topics().await;
+        realm
+    }
+
+    async fn create_topics(&self) {
+        let admin = KafkaAdmin::connect(&ConnectOptions::plaintext(testing::kafka().bootstrap())).unwrap();
+        let named = |topic: &Topic| format!("{}{}", self.prefix, topic.name()).parse::<TopicName>().unwrap();
+        let topics: Vec<_> =
+            Topic::ALL.iter().map(|topic| NewTopic::named(named(topic)).partitions(3).replicas(1)).collect();
+        for created in admin.create_topics(&topics, Mode::Apply).await {
+            created.unwrap();
+        }
+    }
+
+    /// The configuration of a process in this realm, on free ports.
+    pub(crate) fn config(&self, role: &str) -> Config {
+        let cli = Cli::try_parse_from([
+            "orders",
+            role,
+            "--kafka-bootstrap-servers",
+            testing::kafka().bootstrap(),
+            "--topic-prefix",
+            &self.prefix,
+            "--http-addr",
+            "127.0.0.1:0",
+            "--admin-addr",
+            "127.0.0.1:0",
+            "--drain-delay",
+            "0s",
+        ]);
+        let mut config = match cli.unwrap().command {
+            Command::Order(config)
+            | Command::Inventory(config)
+            | Command::Notification(config)
+            | Command::All(config) => *config,
+            Command::PrepareDatabase(_) => panic!("not a service"),
+        };
+        config.database_url = Some(self.database_url.clone().into());
+        config
+    }
+
+    /// Messaging for a test that takes the part of `service`, with a database of its own.
+    pub(crate) async fn messaging(&self, service: Service) -> Messaging {
+        let kafka = KafkaConfig {
+            bootstrap_servers: testing::kafka().bootstrap().to_owned(),
+            security: Security::Plaintext,
+            client_id: "test".to_owned(),
+            topic_prefix: self.prefix.clone(),
+        };
+        let pool = PgPool::connect(&testing::postgres().create_database("spy")).await.unwrap();
+        messaging::migrate(&pool).await.unwrap();
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        Messaging::new(kafka, service, pool, &metrics).unwrap()
+    }
+
+    /// Watches every event of the realm, as the consumer group of `service`, which must not run.
+    pub(crate) async fn spy(&self, service: Service) -> Spy {
+        let messaging = self.messaging(service).await;
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let stop = CancellationToken::new();
+        let (handler, stopping) = (SpyHandler { seen: seen.clone() }, stop.clone());
+        let topics: Vec<Topic> = Topic::ALL.iter().copied().filter(|topic| !topic.is_dead_letter()).collect();
+        tokio::spawn(async move { messaging.consume(&topics, handler, stopping).await });
+        Spy { seen, _stop: stop.drop_guard() }
+    }
+}
+
+/// The events of a realm.
+pub(crate) struct Spy {
+    seen: Arc<Mutex<Vec<Envelope>>>,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+struct SpyHandler {
+    seen: Arc<Mutex<Vec<Envelope>>>,
+}
+
+impl Handler for SpyHandler {
+    async fn handle(&self, _fx: &mut Effects<'_>, batch: &[Delivery]) -> Result<(), HandleError> {
+        self.seen.lock().unwrap().extend(batch.iter().map(|delivery| delivery.envelope.clone()));
+        Ok(())
+    }
+}
+
+impl Spy {
+    /// How often each type of event was seen for the order, once `enough` says that it is all.
+    pub(crate) async fn types_of(&self, order_id: &str, enough: usize) -> BTreeMap<&'static str, usize> {
+        eventually("enough events of the order", async || {
+            let types = self.count(order_id);
+            (types.values().sum::<usize>() >= enough).then_some(types)
+        })
+        .await
+    }
+
+    fn count(&self, order_id: &str) -> BTreeMap<&'static str, usize> {
+        let mut types = BTreeMap::new();
+        for envelope in self.seen.lock().unwrap().iter() {
+            if envelope.event.order_id().is_some_and(|id| id.to_string() == order_id) {
+                *types.entry(envelope.event.event_type()).or_default() += 1;
+            }
+        }
+        types
+    }
+
+    /// All events seen so far that `wanted` picks.
+    pub(crate) fn events(&self, wanted: impl Fn(&Event) -> bool) -> Vec<Envelope> {
+        self.seen.lock().unwrap().iter().filter(|envelope| wanted(&envelope.event)).cloned().collect()
+    }
+}
+
+/// Services in this process.
+pub(crate) struct System {
+    pub(crate) http: BTreeMap<String, String>,
+    pub(crate) admin: String,
+    pub(crate) client: reqwest::Client,
+    stop: Option<oneshot::Sender<()>>,
+    process: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl System {
+    /// Starts `services` with `config` and waits until they are ready.
+    pub(crate) async fn start(config: Config, services: &[Service]) -> Self {
+        let process = Process::start(config, services, LogLevel::unmanaged()).await.unwrap();
+        let http = services
+            .iter()
+            .filter_map(|service| {
+                Some((service.to_string(), format!("http://{}", process.http_address(*service)?)))
+            })
+            .collect();
+        let admin = format!("http://{}", process.admin_address());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let process = tokio::spawn(process.run(async move { drop(stopped.await) }));
+        let client = reqwest::Client::new();
+        let system = Self { http, admin, client, stop: Some(stop), process: Some(process) };
+        eventually("the process is ready", async || {
+            let ready = system.client.get(format!("{}/readyz", system.admin)).send().await.unwrap();
+            ready.status().is_success().then_some(())
+        })
+        .await;
+        system
+    }
+
+    /// Starts the order service alone.
+    pub(crate) async fn order(realm: &Realm) -> Self {
+        Self::start(realm.config("order"), &[Service::Order]).await
+    }
+
+    /// Stops the services and waits until they have.
+    pub(crate) async fn stop(mut self) {
+        drop(self.stop.take());
+        self.process.take().unwrap().await.unwrap().unwrap();
+    }
+
+    /// The address of a path of the order service.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.http["order"])
+    }
+
+    /// Posts an order; status, headers and body of the answer.
+    pub(crate) async fn post(&self, body: &Value) -> Answer {
+        self.post_with(body, &[]).await
+    }
+
+    /// Posts an order with headers.
+    pub(crate) async fn post_with(&self, body: &Value, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.client.post(self.url("/api/v1/orders")).json(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    /// Gets a path of the order service.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        Answer::of(self.client.get(self.url(path)).send().await.unwrap()).await
+    }
+
+    /// Waits for an order to end, and shows it.
+    pub(crate) async fn ended(&self, order_id: &str) -> Value {
+        let path = format!("/api/v1/orders/{order_id}?wait=20s");
+        eventually("the order has ended", async || {
+            let order = self.get(&path).await.body;
+            matches!(order["status"].as_str(), Some("COMPLETED" | "CANCELLED")).then_some(order)
+        })
+        .await
+    }
+}
+
+/// An HTTP answer, read.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) async fn of(response: reqwest::Response) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Self { status, headers, body }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn order_id(&self) -> String {
+        self.body["orderId"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Asks until there is an answer; panics when there is none for too long.
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The order of the API's documentation.
+pub(crate) fn full_order() -> Value {
+    json!({
+        "customerInfo": {
+            "customerId": "CUST-1", "firstName": "Ada", "lastName": "Lovelace", "email": "ada@example.com",
+            "phone": "+1-555-0100", "address": "1 Main St", "city": "Springfield", "state": "IL",
+            "zipCode": "62701"
+        },
+        "orderItems": [{"productId": "burger", "quantity": 2, "unitPrice": 25.99}],
+        "totalAmount": 51.98,
+        "currency": "USD"
+    })
+}
+
+/// The smallest order.
+pub(crate) fn short_order(user: &str, item: &str, quantity: u32) -> Value {
+    json!({"user": user, "item": item, "quantity": quantity})
+}
