@@ -63,15 +63,6 @@ fn a_paused_child_can_still_be_stopped() {
 }
 
 #[test]
-fn fields_of_stat_are_counted_behind_a_name_with_brackets() {
-    let line = "7 (a) S b) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0";
-
-    let stat = parse_stat(line).unwrap();
-
-    assert_eq!((stat.state, stat.start_time), ('S', 4242));
-}
-
-#[test]
 fn a_failed_command_is_reported_with_its_output() {
     let mut command = Command::new("sh");
     command.args(["-c", "echo nonsense >&2; exit 1"]);
