@@ -74,7 +74,8 @@ pub struct Cluster {
 /// Administration of one Kafka cluster.
 ///
 /// Every method takes a batch, answers per item in the order given ([`Batch`]), makes no request for an empty batch,
-/// and is safe to repeat. Metadata is eventually consistent: what was just created or changed may not be visible to
+/// and is safe to repeat. In a batch of changes, an object that is there a second time gets
+/// [`Error::InvalidRequest`]; in a batch of questions, the first one's answer. Metadata is eventually consistent: what was just created or changed may not be visible to
 /// the next describe for some milliseconds, seconds after mass deletions.
 #[async_trait]
 pub trait Admin: fmt::Debug + Send + Sync + 'static {
@@ -112,10 +113,12 @@ pub trait Admin: fmt::Debug + Send + Sync + 'static {
     /// The SCRAM credentials that users have, never their secrets; [`Error::NotFound`] for a user without any.
     async fn describe_scram(&self, users: &[String]) -> Batch<Vec<ScramInfo>>;
 
-    /// Creates or replaces SCRAM credentials. The broker keeps salted hashes only.
+    /// Creates or replaces SCRAM credentials, at most one of each user in a batch. The broker keeps salted hashes
+    /// only.
     async fn upsert_scram(&self, upsertions: &[ScramUpsertion]) -> Batch<()>;
 
-    /// Deletes SCRAM credentials; [`Error::NotFound`] for one that does not exist.
+    /// Deletes SCRAM credentials, at most one of each user in a batch; [`Error::NotFound`] for one that does not
+    /// exist.
     async fn delete_scram(&self, deletions: &[ScramDeletion]) -> Batch<()>;
 
     /// The consumer groups that the brokers know.

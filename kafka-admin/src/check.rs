@@ -8,7 +8,7 @@ use crate::batch::{Duplicate, Sifted};
 use crate::config::{ConfigAlteration, ConfigChange};
 use crate::error::Error;
 use crate::group::TopicPartition;
-use crate::scram::{ScramDeletion, ScramMechanism, ScramUpsertion};
+use crate::scram::{ScramDeletion, ScramUpsertion};
 use crate::topic::{NewTopic, PartitionGrowth, TopicName};
 
 /// What the client library takes at most for one topic; brokers refuse far less.
@@ -107,26 +107,13 @@ pub(crate) fn upsertions(upsertions: &[ScramUpsertion]) -> Sifted<'_, ScramUpser
         text("a user's name", &upsertion.user)?;
         text("a password", upsertion.password.expose_secret())
     };
-    Sifted::new(
-        upsertions,
-        Duplicate::IsRefused,
-        |upsertion| scram_key(&upsertion.user, upsertion.credential.mechanism),
-        check,
-    )
+    // The broker refuses all changes of a user that is there twice, whatever the mechanisms.
+    Sifted::new(upsertions, Duplicate::IsRefused, |upsertion| &upsertion.user, check)
 }
 
 pub(crate) fn deletions(deletions: &[ScramDeletion]) -> Sifted<'_, ScramDeletion> {
     let check = |deletion: &ScramDeletion| text("a user's name", &deletion.user);
-    Sifted::new(
-        deletions,
-        Duplicate::IsRefused,
-        |deletion| scram_key(&deletion.user, deletion.mechanism),
-        check,
-    )
-}
-
-fn scram_key(user: &str, mechanism: ScramMechanism) -> (&str, ScramMechanism) {
-    (user, mechanism)
+    Sifted::new(deletions, Duplicate::IsRefused, |deletion| &deletion.user, check)
 }
 
 pub(crate) fn groups(groups: &[String]) -> Sifted<'_, String> {

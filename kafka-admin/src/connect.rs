@@ -93,6 +93,8 @@ impl ConnectOptions {
         config.set_log_level(RDKafkaLogLevel::Info);
         config.set("bootstrap.servers", &self.bootstrap_servers);
         config.set("client.id", &self.client_id);
+        // Log lines come to us as events, instead of to standard error.
+        config.set("log.queue", "true");
         // The default of 10 s would hide for so long that a broker is back.
         config.set("reconnect.backoff.max.ms", "1000");
         // An address that swallows packets must leave time for the next one; the default of 30 s is longer than a
@@ -100,6 +102,14 @@ impl ConnectOptions {
         let setup_ms = (self.request_timeout.as_millis() / 2).clamp(1_000, 10_000);
         config.set("socket.connection.setup.timeout.ms", setup_ms.to_string());
         self.security.configure(&mut config);
+        config
+    }
+
+    /// The same for the client that asks for offsets of groups.
+    pub(crate) fn offsets_client_config(&self) -> ClientConfig {
+        let mut config = self.client_config();
+        // Never joined, and so never made; see `ClientType::Consumer`.
+        config.set("group.id", format!("{}-offsets", self.client_id));
         config
     }
 }

@@ -5,7 +5,7 @@ mod chunks;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -18,7 +18,7 @@ use crate::check;
 use crate::config::{ConfigAlteration, TopicConfig};
 use crate::connect::ConnectOptions;
 use crate::error::Error;
-use crate::ffi::{Answer, Client};
+use crate::ffi::{Answer, Client, ClientType};
 use crate::group::{GroupDescription, GroupListing, GroupOffsets, TopicPartition};
 use crate::scram::{ScramDeletion, ScramInfo, ScramUpsertion};
 use crate::topic::{NewTopic, PartitionGrowth, TopicDescription, TopicName};
@@ -26,13 +26,15 @@ use crate::topic::{NewTopic, PartitionGrowth, TopicDescription, TopicName};
 /// Administration of a real cluster, over one client that may be shared by everyone.
 pub struct KafkaAdmin {
     client: Arc<Client>,
-    bootstrap_servers: String,
+    /// Made when offsets of groups are first asked for, which an operator never does.
+    offsets_client: OnceLock<Result<Arc<Client>, Error>>,
+    options: ConnectOptions,
 }
 
 impl fmt::Debug for KafkaAdmin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaAdmin")
-            .field("bootstrap_servers", &self.bootstrap_servers)
+            .field("bootstrap_servers", &self.options.bootstrap_servers)
             .finish_non_exhaustive()
     }
 }
@@ -41,8 +43,16 @@ impl KafkaAdmin {
     /// Makes a client. It connects when it is first used, reconnects by itself, and closes when it is dropped.
     /// # Errors: `InvalidRequest` when an option cannot be used (an address or a certificate that cannot be parsed).
     pub fn connect(options: &ConnectOptions) -> Result<Self, Error> {
-        let client = Client::start(&options.client_config(), options.request_timeout)?;
-        Ok(Self { client, bootstrap_servers: options.bootstrap_servers.clone() })
+        let client = Client::start(&options.client_config(), ClientType::Producer, options.request_timeout)?;
+        Ok(Self { client, offsets_client: OnceLock::new(), options: options.clone() })
+    }
+
+    fn offsets_client(&self) -> Result<&Client, Error> {
+        let start = || {
+            let config = self.options.offsets_client_config();
+            Client::start(&config, ClientType::Consumer, self.options.request_timeout)
+        };
+        self.offsets_client.get_or_init(start).as_deref().map_err(Clone::clone)
     }
 
     /// Sends the items of a batch in as few requests as a cluster takes, and answers by name.
@@ -192,8 +202,18 @@ impl Admin for KafkaAdmin {
 
     async fn group_offsets(&self, groups: &[String]) -> Batch<GroupOffsets> {
         let groups = check::groups(groups);
+        if groups.sent().is_empty() {
+            return groups.answers(Vec::new());
+        }
+        let client = match self.offsets_client() {
+            Ok(client) => client,
+            Err(error) => {
+                let failed = all_failed(groups.sent().len(), &error);
+                return groups.answers(failed);
+            }
+        };
         // The client library takes one group per request.
-        let answers = groups.sent().iter().map(|group| self.client.group_offsets(group).wait());
+        let answers = groups.sent().iter().map(|group| client.group_offsets(group).wait());
         let answers = join_all(answers).await;
         groups.answers(answers)
     }
@@ -204,6 +224,10 @@ impl Admin for KafkaAdmin {
     }
 
     fn request_counts(&self) -> BTreeMap<RequestKind, u64> {
-        self.client.request_counts()
+        let mut counts = self.client.request_counts();
+        if let Some(Ok(offsets_client)) = self.offsets_client.get() {
+            counts.extend(offsets_client.request_counts());
+        }
+        counts
     }
 }

@@ -30,6 +30,17 @@ struct Pending {
     overdue_at: Instant,
 }
 
+/// Which of librdkafka's two types of client is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientType {
+    /// The lighter one, for everything but offsets of groups.
+    Producer,
+    /// For offsets of groups: when a coordinator moves, librdkafka 2.12 reaches for the client's own group without
+    /// looking whether it has one, and a producer, which has none, takes the process down
+    /// (confluentinc/librdkafka#5040). The configuration must name a group; it is never joined.
+    Consumer,
+}
+
 /// A client of one cluster. Calls never block; the client ends, on its own thread, after the last `Arc` is dropped.
 pub(crate) struct Client {
     // The order matters: fields are dropped from the top, and the queue must go before its client.
@@ -82,8 +93,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Client {
     /// Starts a client; it connects when it is first used.
-    pub(crate) fn start(config: &ClientConfig, request_timeout: Duration) -> Result<Arc<Self>, Error> {
-        let native = create(config)?;
+    pub(crate) fn start(
+        config: &ClientConfig,
+        client_type: ClientType,
+        request_timeout: Duration,
+    ) -> Result<Arc<Self>, Error> {
+        let native = create(config, client_type)?;
         // SAFETY: the client is valid; the queues are ours to free, which for the main queue gives back a reference.
         // Log lines and errors of the client come to the main queue, and from there to ours.
         let queue = unsafe {
@@ -240,20 +255,18 @@ fn finish(pending: Pending, outcome: Result<&Event, Error>) {
     drop(catch_unwind(AssertUnwindSafe(|| (pending.finish)(outcome))));
 }
 
-fn create(config: &ClientConfig) -> Result<Owned<sys::rd_kafka_t>, Error> {
+fn create(config: &ClientConfig, client_type: ClientType) -> Result<Owned<sys::rd_kafka_t>, Error> {
     let native = native_config(config)?;
+    let client_type = match client_type {
+        ClientType::Producer => sys::rd_kafka_type_t::RD_KAFKA_PRODUCER,
+        ClientType::Consumer => sys::rd_kafka_type_t::RD_KAFKA_CONSUMER,
+    };
     let mut reason: [c_char; 512] = [0; 512];
     // SAFETY: the configuration is valid and `reason` is as long as is said. When the client is made, it has taken
     // over the configuration, which is then forgotten here; otherwise the configuration is still ours, and dropped.
     unsafe {
         sys::rd_kafka_conf_set_events(native.ptr(), sys::RD_KAFKA_EVENT_ERROR);
-        // Administration needs neither; a producer is the lighter of the two types of client that there are.
-        let client = sys::rd_kafka_new(
-            sys::rd_kafka_type_t::RD_KAFKA_PRODUCER,
-            native.ptr(),
-            reason.as_mut_ptr(),
-            reason.len(),
-        );
+        let client = sys::rd_kafka_new(client_type, native.ptr(), reason.as_mut_ptr(), reason.len());
         if client.is_null() {
             return Err(Error::invalid_request(text(reason.as_ptr())));
         }

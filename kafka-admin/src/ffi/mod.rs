@@ -15,4 +15,4 @@ mod groups;
 mod native;
 mod topics;
 
-pub(crate) use client::{Answer, Client};
+pub(crate) use client::{Answer, Client, ClientType};

@@ -1,5 +1,6 @@
-//! What every `Admin` does: each claim is made of the in-memory cluster, of a real broker, and of a real broker
-//! behind the coalescing layer, so that none can drift from the others.
+//! What every `Admin` does: each claim of the contract is made of the in-memory cluster, of a real broker, and of a
+//! real broker behind the coalescing layer, so that none can drift from the others. `login`, `faults`, `lag` and
+//! `scale` are what only a real broker can show.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,7 +11,11 @@
 
 mod access;
 mod configs;
+mod faults;
 mod groups;
+mod lag;
+mod login;
+mod scale;
 mod topics;
 
 use std::future::Future;
