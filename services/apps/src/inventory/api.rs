@@ -12,11 +12,11 @@ use jiff::Timestamp;
 use messaging::Outbox;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
-use utoipa::ToSchema;
+use utoipa::{OpenApi, ToSchema};
 
 use crate::body::{Faults, Object};
 use crate::http::Correlation;
-use crate::problem::{Fault, Kind, Problem};
+use crate::problem::{Fault, Kind, Problem, ProblemBody};
 
 use super::handler::updated;
 use super::store::{self, Stock};
@@ -37,12 +37,22 @@ pub(super) struct Api {
     pub outbox: Outbox,
 }
 
+/// The OpenAPI document of the inventory.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Inventory", description = "The stock of each product: look at it, count it, add to it."),
+    paths(list, read, set, restock),
+    components(schemas(ProblemBody))
+)]
+struct Document;
+
 /// The routes of the inventory.
 pub(super) fn routes(api: Api) -> Router {
     Router::new()
         .route("/api/v1/inventory", get(list))
         .route("/api/v1/inventory/{productId}", get(read).put(set))
         .route("/api/v1/inventory/{productId}/restock", post(restock))
+        .route("/openapi.json", get(|| async { Json(Document::openapi()) }))
         .with_state(api)
 }
 
@@ -88,6 +98,23 @@ pub(super) struct StockPage {
     pub next_cursor: Option<String>,
 }
 
+/// Sets the units that nobody holds.
+#[derive(Debug, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes the body, which is read field by field")]
+struct CountBody {
+    #[schema(minimum = 0, maximum = 1_000_000_000)]
+    on_hand: u32,
+}
+
+/// Adds units.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes the body, which is read field by field")]
+struct RestockBody {
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    quantity: u32,
+}
+
 /// Which page.
 #[derive(Debug, Deserialize)]
 struct PageQuery {
@@ -95,6 +122,18 @@ struct PageQuery {
     cursor: Option<String>,
 }
 
+/// List products by name.
+#[utoipa::path(
+    get, path = "/api/v1/inventory", tag = "inventory",
+    params(
+        ("limit" = Option<u32>, Query, description = "Products per page, 1 to 200; 50 if absent."),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before.")
+    ),
+    responses(
+        (status = 200, body = StockPage),
+        (status = 422, description = "The query is at fault.", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
 async fn list(State(api): State<Api>, Query(query): Query<PageQuery>) -> Result<Json<StockPage>, Problem> {
     let limit = query.limit.map_or(Ok(DEFAULT_PAGE), |text| text.parse());
     let limit = limit.ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit)).ok_or_else(|| {
@@ -114,6 +153,15 @@ async fn list(State(api): State<Api>, Query(query): Query<PageQuery>) -> Result<
     Ok(Json(StockPage { items: page.iter().map(StockBody::from).collect(), next_cursor }))
 }
 
+/// Show the stock of a product.
+#[utoipa::path(
+    get, path = "/api/v1/inventory/{productId}", tag = "inventory",
+    params(("productId" = String, Path)),
+    responses(
+        (status = 200, body = StockBody),
+        (status = 404, description = "There is no such product.", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
 async fn read(State(api): State<Api>, Path(product): Path<String>) -> Result<Json<StockBody>, Problem> {
     let product = product_id(&product)?;
     let mut conn = api.pool.acquire().await.map_err(failed)?;
@@ -121,6 +169,17 @@ async fn read(State(api): State<Api>, Path(product): Path<String>) -> Result<Jso
     stock.as_ref().map(|stock| Json(stock.into())).ok_or_else(|| unknown(&product))
 }
 
+/// Set the units of a product that nobody holds, as after a count. Introduces the product if it is new.
+#[utoipa::path(
+    put, path = "/api/v1/inventory/{productId}", tag = "inventory",
+    params(("productId" = String, Path)),
+    request_body(content = CountBody, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The stock was set.", body = StockBody),
+        (status = 201, description = "The product is new.", body = StockBody),
+        (status = 422, description = "The body is at fault.", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
 async fn set(
     State(api): State<Api>,
     Extension(Correlation(story)): Extension<Correlation>,
@@ -135,6 +194,17 @@ async fn set(
     Ok((status, Json(StockBody::from(&stock))).into_response())
 }
 
+/// Add delivered units to a product.
+#[utoipa::path(
+    post, path = "/api/v1/inventory/{productId}/restock", tag = "inventory",
+    params(("productId" = String, Path)),
+    request_body(content = RestockBody, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The units were added.", body = StockBody),
+        (status = 404, description = "There is no such product.", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "The body is at fault.", body = ProblemBody, content_type = "application/problem+json")
+    )
+)]
 async fn restock(
     State(api): State<Api>,
     Extension(Correlation(story)): Extension<Correlation>,

@@ -119,3 +119,19 @@ async fn products_are_listed_by_name_page_by_page() {
     );
     assert_eq!((names(&second), &second["nextCursor"]), (vec!["salad".into()], &Value::Null));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_documents_itself() {
+    let shop = Shop::open().await;
+    let request = Request::builder().uri("/openapi.json").body(Body::empty()).unwrap();
+
+    let response = app(&shop).oneshot(request).await.unwrap();
+
+    let document: Value =
+        serde_json::from_slice(&to_bytes(response.into_body(), usize::MAX).await.unwrap()).unwrap();
+    let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
+    let product = "/api/v1/inventory/{productId}";
+    assert_eq!(paths, ["/api/v1/inventory", product, &format!("{product}/restock")]);
+    let count = &document["components"]["schemas"]["CountBody"]["properties"];
+    assert_eq!(count["onHand"]["maximum"], 1_000_000_000, "{count}");
+}
