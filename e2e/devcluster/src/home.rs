@@ -2,8 +2,10 @@
 
 use std::env;
 use std::fs::{self, DirBuilder, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
@@ -12,6 +14,7 @@ use sha2::{Digest, Sha256};
 pub const MARKER: &str = "DEVCLUSTER_HOME";
 
 const LOCK: &str = "lock";
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where one cluster keeps its state, configuration, data and logs.
 #[derive(Clone, Debug)]
@@ -96,13 +99,10 @@ impl Home {
     pub fn clear(&self) -> Result<()> {
         let entries =
             fs::read_dir(&self.path).with_context(|| format!("cannot list {}", self.path.display()))?;
-        for entry in entries.flatten().filter(|entry| entry.file_name() != LOCK) {
-            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let removed =
-                if is_folder { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
-            removed.with_context(|| format!("cannot remove {}", entry.path().display()))?;
-        }
-        Ok(())
+        entries
+            .flatten()
+            .filter(|entry| entry.file_name() != LOCK)
+            .try_for_each(|entry| remove(&entry.path()))
     }
 
     /// Removes the folder, of which only the lock is left, and unlocks it.
@@ -128,6 +128,26 @@ impl Home {
         std::io::Write::write_all(&mut file, content)?;
         file.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
+    }
+}
+
+/// Removes a file, or a folder with all that is in it; it may be gone already.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn remove(path: &Path) -> Result<()> {
+    let deadline = Instant::now() + REMOVE_TIMEOUT;
+    loop {
+        let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+        let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        match removed.map_err(|error| (error.kind(), error)) {
+            Ok(()) | Err((ErrorKind::NotFound, _)) => return Ok(()),
+            // Somebody who was ended a moment ago has still written to it.
+            Err((ErrorKind::DirectoryNotEmpty, _)) if Instant::now() < deadline => {}
+            Err((_, error)) => {
+                return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+            }
+        }
     }
 }
 

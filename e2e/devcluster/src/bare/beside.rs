@@ -76,7 +76,11 @@ pub fn kafka_to_start(components: &Components) -> Option<KafkaOptions> {
 
 /// How to start PostgreSQL; `None` when it runs.
 pub fn postgres_to_start(components: &Components) -> Option<PostgresOptions> {
-    components.state().running("postgres").is_none().then(|| PostgresOptions {
+    if components.state().running("postgres").is_some() {
+        return None;
+    }
+    components.kill("postgres");
+    Some(PostgresOptions {
         dir: postgres_dir(components.home()),
         launcher: components.launcher(),
         bind: node_ip(),
@@ -112,7 +116,8 @@ pub fn start(
 /// When the state cannot be written.
 pub fn note(components: &mut Components, kafka: Option<&Kafka>, postgres: Option<&Postgres>) -> Result<()> {
     let mut credentials = Credentials::load(components.home())?;
-    if let Some(kafka) = kafka {
+    // Only at the first start: afterwards the password stands in the brokers' data, whatever new ones would get.
+    if let Some(kafka) = kafka.filter(|_| credentials.kafka.password.is_empty()) {
         kafka.admin_user().clone_into(&mut credentials.kafka.username);
         kafka.admin_password().clone_into(&mut credentials.kafka.password);
     }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
@@ -15,8 +16,9 @@ use crate::state::State;
 
 /// The component that holds the namespaces of all others.
 pub const SANDBOX: &str = "sandbox";
-/// SIGKILL needs no more, on however busy a machine.
-const KILL_GRACE: Duration = Duration::from_secs(20);
+/// The kernel ends a killed process at once; the machine's init may take seconds to ask for its exit code.
+const KILL_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(10);
 /// Three are the most that were ever needed.
 const KILL_ROUNDS: u32 = 20;
 
@@ -115,9 +117,9 @@ impl Components {
         })
     }
 
-    /// Ends one component at once, if it runs.
+    /// Ends one component at once, if it runs, and waits until nothing is left of it.
     pub fn kill(&self, name: &str) {
-        kill(&self.state.running(name).into_iter().collect::<Vec<_>>());
+        kill(&self.state.processes.get(name).copied().into_iter().collect::<Vec<_>>());
     }
 
     /// Ends everything: noted, marked, and what runs in containers.
@@ -141,12 +143,16 @@ pub fn kill_everything(home: &Home) {
     }
 }
 
+/// Returns when all are gone, and their pids too: PostgreSQL takes a zombie for a server that still runs.
 fn kill(processes: &[ProcessId]) {
     for process in processes {
         process.signal(Signal::SIGKILL);
     }
-    for process in processes {
-        // Also waits until it is gone.
-        process.stop(KILL_GRACE);
+    let deadline = Instant::now() + KILL_TIMEOUT;
+    let exists = |process: &ProcessId| {
+        u32::try_from(process.pid).is_ok_and(|pid| ProcessId::of(pid).is_some_and(|now| now == *process))
+    };
+    while processes.iter().any(exists) && Instant::now() < deadline {
+        thread::sleep(POLL);
     }
 }

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -105,7 +104,7 @@ impl Provider for Bare {
         progress::step("ending everything that was started", || {
             components::kill_everything(&self.home);
             cgroup::remove(&self.home.cluster_name())?;
-            remove_folder(&beside::postgres_dir(&self.home))?;
+            home::remove(&beside::postgres_dir(&self.home))?;
             self.home.clear()
         })
     }
@@ -181,15 +180,5 @@ impl Provider for Bare {
     fn mail(&self) -> Result<String> {
         self.state()?;
         beside::read_mail(&self.home)
-    }
-}
-
-/// Removes a folder with all that is in it; it may be gone already.
-fn remove_folder(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
     }
 }

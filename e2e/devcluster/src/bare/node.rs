@@ -1,6 +1,5 @@
 //! The node: containerd, kubelet and kube-proxy, and how pods are connected.
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -191,18 +190,4 @@ fn proxy_config(pki: &Path) -> Value {
         // Default 1s: a new Service would be reachable that much later.
         "nftables": { "minSyncPeriod": "100ms" }
     })
-}
-
-/// Removes what an earlier sandbox left: the records of containers that died with it.
-///
-/// # Errors
-/// When the file system refuses.
-pub fn forget_pods(components: &Components) -> Result<()> {
-    let kubelet = components.home().join("kubelet");
-    match fs::remove_dir_all(&kubelet) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", kubelet.display()))
-        }
-        _ => Ok(()),
-    }
 }

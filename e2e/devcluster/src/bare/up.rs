@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::components::{Components, SANDBOX};
 use super::{beside, control_plane, endpoints, node};
 use crate::process::{Spec, run};
-use crate::{images, progress, tools};
+use crate::{home, images, progress, tools};
 
 /// Namespaces, mounts and links take milliseconds; a busy machine is allowed to be slow.
 const SANDBOX_TIMEOUT: Duration = Duration::from_secs(20);
@@ -68,8 +68,9 @@ fn start_sandbox(components: &mut Components) -> Result<()> {
     if components.sandbox().is_some() {
         return Ok(());
     }
-    node::forget_pods(components)?;
     let home = components.home().clone();
+    // The pods of an earlier sandbox have died with it.
+    home::remove(&home.join("kubelet"))?;
     let ready = home.join("sandbox.ready");
     drop(std::fs::remove_file(&ready));
     let program = env::current_exe().context("cannot find this program")?;
