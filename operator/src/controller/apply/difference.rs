@@ -83,7 +83,7 @@ fn same(left: &Quantity, right: &Quantity) -> bool {
 /// Value of a quantity in thousandths; none for what is no plain quantity.
 fn amount(quantity: &Quantity) -> Option<i128> {
     const SUFFIXES: [(&str, i128); 13] = [
-        ("Ki", 1024_000),
+        ("Ki", 1_024_000),
         ("Mi", 1024_i128.pow(2) * 1000),
         ("Gi", 1024_i128.pow(3) * 1000),
         ("Ti", 1024_i128.pow(4) * 1000),

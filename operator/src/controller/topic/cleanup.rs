@@ -104,14 +104,16 @@ async fn delete(topic: &KafkaTopic, ctx: &Context) -> Result<Release, Blocked> {
         Some(seen) if seen.id.to_string() != id => {
             Ok(Release::NotOurs(format!("its id is {}, this object stood for {id}", seen.id)))
         }
-        Some(_) => match cluster.admin().delete_topics(&[name.clone()]).await.into_iter().next() {
-            Some(Err(kafka_admin::Error::NotFound { .. })) => Ok(Release::Gone),
-            Some(Err(source)) => {
-                cluster.note(&source);
-                Err(blocked(Error::kafka(format!("delete topic {name}"))(source)))
+        Some(_) => {
+            match cluster.admin().delete_topics(std::slice::from_ref(&name)).await.into_iter().next() {
+                Some(Err(kafka_admin::Error::NotFound { .. })) => Ok(Release::Gone),
+                Some(Err(source)) => {
+                    cluster.note(&source);
+                    Err(blocked(Error::kafka(format!("delete topic {name}"))(source)))
+                }
+                Some(Ok(())) | None => Ok(Release::Deleted),
             }
-            Some(Ok(())) | None => Ok(Release::Deleted),
-        },
+        }
     }
 }
 

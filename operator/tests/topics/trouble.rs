@@ -1,0 +1,197 @@
+//! What happens when something is missing, wrong or away; and that nothing happens when nothing is.
+
+use std::collections::BTreeMap;
+
+use devcluster::kafka::{Kafka, KafkaOptions};
+use devcluster::testing::{kafka, unique};
+use kafka_admin::RequestKind;
+use kube::ResourceExt;
+use operator::crd::conditions::ConditionType;
+use serde_json::json;
+
+use super::world::{World, eventually, is, message};
+
+/// A broker of the test's own: it is killed.
+struct Broker {
+    kafka: Kafka,
+    _dir: tempfile::TempDir,
+}
+
+fn broker() -> Broker {
+    let dir = tempfile::tempdir().unwrap();
+    let kafka = Kafka::start(KafkaOptions::for_tests(dir.path().join("kafka"), 1).unwrap()).unwrap();
+    Broker { kafka, _dir: dir }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_shows_within_seconds_and_heals() {
+    let mut broker = tokio::task::spawn_blocking(broker).await.unwrap();
+    let world = World::with(&broker.kafka.bootstrap()).await;
+    world.create(json!({"partitions": 1})).await;
+    let before = world.ready().await;
+
+    broker.kafka.kill();
+    let away = world.reason("orders", "BrokerUnreachable").await;
+    world.change(json!({"partitions": 2})).await;
+    world.reason("orders", "BrokerUnreachable").await;
+    let broker = tokio::task::spawn_blocking(move || {
+        broker.kafka.restart().unwrap();
+        broker
+    });
+    let broker = broker.await.unwrap();
+    world.partitions(2).await;
+
+    assert!(is(&away, ConditionType::Reconciling) && !is(&away, ConditionType::Stalled));
+    assert_eq!((away.topic_id, away.partitions), (before.topic_id, Some(1)));
+    assert_eq!(world.ready().await.partitions, Some(2));
+    world.end().await;
+    drop(broker);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deletion_does_not_hang_on_a_broker_that_is_away() {
+    let mut broker = tokio::task::spawn_blocking(broker).await.unwrap();
+    let world = World::with(&broker.kafka.bootstrap()).await;
+    world.create(json!({"partitions": 1, "deletionPolicy": "Delete"})).await;
+    world.ready().await;
+
+    broker.kafka.kill();
+    world.delete("orders").await;
+    world.gone("orders").await;
+
+    assert!(world.event("orders", "CleanupSkipped").await.contains("without deleting topic"));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_missing_secret_is_named_and_waited_for() {
+    let world = World::new().await;
+    let security = json!({"protocol": "SASL_PLAINTEXT", "credentials": {"secretName": "kafka-admin"}});
+    let bootstrap = json!({"servers": kafka().sasl_bootstrap(), "security": security});
+
+    world.create(json!({"partitions": 1, "kafka": {"bootstrap": bootstrap}})).await;
+    let missing = world.reason("orders", "SecretNotFound").await;
+    world.put_secret("kafka-admin", &[("username", kafka().admin_user())]).await;
+    let incomplete = world.reason("orders", "SecretKeyNotFound").await;
+    let password = kafka().admin_password();
+    world.put_secret("kafka-admin", &[("username", kafka().admin_user()), ("password", password)]).await;
+    world.ready().await;
+
+    assert!(message(&missing).contains("/kafka-admin does not exist"), "{}", message(&missing));
+    assert!(is(&missing, ConditionType::Reconciling));
+    assert!(message(&incomplete).contains("\"password\""), "{}", message(&incomplete));
+    assert!(world.described().await.is_some());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn deletion_does_not_hang_on_a_missing_secret() {
+    let world = World::new().await;
+    let security = json!({"protocol": "SASL_PLAINTEXT", "credentials": {"secretName": "never-there"}});
+    let bootstrap = json!({"servers": kafka().sasl_bootstrap(), "security": security});
+    world.create(json!({"deletionPolicy": "Delete", "kafka": {"bootstrap": bootstrap}})).await;
+    world.reason("orders", "SecretNotFound").await;
+
+    world.delete("orders").await;
+
+    world.gone("orders").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn settings_that_the_broker_does_not_take_are_named() {
+    let world = World::new().await;
+
+    world.create(json!({"partitions": 1, "config": {"retention.sm": "1"}})).await;
+    let unknown = world.reason("orders", "InvalidConfig").await;
+    world.change(json!({"config": {"retention.ms": "long"}})).await;
+    let invalid = eventually("the new value is named", || async {
+        let status = world.reason("orders", "InvalidConfig").await;
+        if message(&status).contains("retention.ms") { Ok(status) } else { Err(message(&status).to_owned()) }
+    })
+    .await;
+    world.change(json!({"config": {"retention.ms": "1000000"}})).await;
+    world.ready().await;
+    world.change(json!({"config": {"retention.ms": "1000000", "colour": "blue"}})).await;
+    let later = world.reason("orders", "InvalidConfig").await;
+
+    assert!(message(&unknown).contains("retention.sm"), "{}", message(&unknown));
+    assert!(is(&unknown, ConditionType::Stalled) && is(&invalid, ConditionType::Stalled));
+    assert!(message(&later).contains("does not know colour"), "{}", message(&later));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn more_replicas_than_brokers_is_refused_with_the_brokers_words() {
+    let world = World::new().await;
+
+    world.create(json!({"partitions": 1, "replicas": 9})).await;
+    let status = world.reason("orders", "InvalidReplicas").await;
+
+    assert!(is(&status, ConditionType::Stalled));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn nothing_is_written_and_no_object_asks_kafka_when_nothing_changed() {
+    const OBJECTS: usize = 20;
+    let world = World::new().await;
+    for number in 0..OBJECTS {
+        let topic = unique("quiet");
+        world.create_named(&format!("quiet-{number}"), json!({"partitions": 1, "topicName": topic})).await;
+    }
+    for number in 0..OBJECTS {
+        world.reason(&format!("quiet-{number}"), "Synced").await;
+    }
+    settled(&world, OBJECTS as u64).await;
+    let (writes, versions) = (world.ctx.metrics.writes(), versions(&world).await);
+    let (passes, requests) = (passes(&world), describes(&world));
+
+    // Each object is looked at again every two seconds, so this many passes take about six.
+    eventually("three more passes over each object", || async {
+        let done = self::passes(&world) - passes;
+        if done >= 3 * OBJECTS as u64 { Ok(()) } else { Err(format!("{done} passes")) }
+    })
+    .await;
+
+    assert_eq!(world.ctx.metrics.writes(), writes);
+    assert_eq!(self::versions(&world).await, versions);
+    // In bulk, once a second, however many objects there are; asked by each it would be 60 at least.
+    let asked = describes(&world) - requests;
+    assert!((1..OBJECTS as u64).contains(&asked), "{asked} requests");
+    world.end().await;
+}
+
+/// Waits until every object was looked at once more without anything being written.
+async fn settled(world: &World, objects: u64) {
+    let (mut writes, mut seen) = (u64::MAX, 0);
+    eventually("a round of passes without a write", || {
+        let (now, passes) = (world.ctx.metrics.writes(), passes(world));
+        if now != writes {
+            (writes, seen) = (now, passes);
+        }
+        let quiet = passes - seen;
+        std::future::ready(if quiet > objects { Ok(()) } else { Err(format!("{quiet} quiet passes")) })
+    })
+    .await;
+}
+
+fn passes(world: &World) -> u64 {
+    let text = world.ctx.metrics.encode().unwrap();
+    let counts = text.lines().filter(|line| line.starts_with("controller_runtime_reconcile_total{"));
+    counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+/// Requests by which the operator asked Kafka about topics.
+fn describes(world: &World) -> u64 {
+    let count = |cluster: &std::sync::Arc<operator::controller::clusters::Cluster>| {
+        let counts: BTreeMap<RequestKind, u64> = cluster.admin().request_counts();
+        counts.get(&RequestKind::DescribeTopics).copied().unwrap_or_default()
+    };
+    world.ctx.clusters.all().iter().map(count).sum()
+}
+
+async fn versions(world: &World) -> BTreeMap<String, String> {
+    let list = world.api().list(&kube::api::ListParams::default()).await.unwrap();
+    list.iter().map(|object| (object.name_any(), object.resource_version().unwrap())).collect()
+}

@@ -1,0 +1,326 @@
+//! A namespace of one's own on the shared apiserver, a Kafka cluster, and the operator's controller of topics
+//! looking after both.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use devcluster::testing::{apiserver, kafka, unique};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kafka_admin::{
+    Admin, ConfigAlteration, ConnectOptions, KafkaAdmin, Mode, NewTopic, PartitionGrowth, TopicDescription,
+    TopicName,
+};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, ResourceExt};
+use operator::controller::context::{Context, Settings};
+use operator::controller::topic;
+use operator::crd::conditions::{self, ConditionType, State};
+use operator::crd::{KafkaTopic, KafkaTopicStatus};
+use operator::metrics::Metrics;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+/// Everything here takes milliseconds on an idle machine; a build beside it makes it slow.
+const LIMIT: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The object that most tests are about.
+pub(crate) const NAME: &str = "orders";
+
+/// A namespace, a Kafka cluster and the operator.
+pub(crate) struct World {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    pub(crate) servers: String,
+    /// Name of the topic in Kafka: of the test's own.
+    pub(crate) topic: String,
+    pub(crate) admin: KafkaAdmin,
+    pub(crate) ctx: Arc<Context>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn operator(client: &Client, namespace: &str) -> (Arc<Context>, tokio::task::JoinHandle<()>) {
+    let settings = Settings { namespace: Some(namespace.to_owned()), ..settings() };
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let ctx = Arc::new(Context::new(client.clone(), metrics, settings, CancellationToken::new()));
+    let task = tokio::spawn(topic::run(Arc::clone(&ctx)));
+    (ctx, task)
+}
+
+/// Settings that make drift and outages show within seconds.
+fn settings() -> Settings {
+    Settings {
+        resync: Duration::from_secs(2),
+        drift_interval: Duration::from_secs(1),
+        cleanup_timeout: Duration::from_secs(6),
+        kafka_timeout: Duration::from_secs(3),
+        ..Settings::default()
+    }
+}
+
+/// The shared apiserver with our CRDs in it.
+pub(crate) async fn client() -> Client {
+    static CRDS: LazyLock<tokio::sync::Mutex<bool>> = LazyLock::new(tokio::sync::Mutex::default);
+    let kubeconfig = Kubeconfig::read_from(apiserver().kubeconfig()).unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    let client = Client::try_from(config).unwrap();
+    let mut installed = CRDS.lock().await;
+    if !*installed {
+        install_crds(&client).await;
+        *installed = true;
+    }
+    client
+}
+
+pub(crate) async fn namespace(client: &Client) -> String {
+    let name = unique("topics");
+    let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
+    let object = Namespace { metadata, ..Namespace::default() };
+    Api::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
+    name
+}
+
+impl World {
+    /// With the shared broker.
+    pub(crate) async fn new() -> Self {
+        Self::with(kafka().bootstrap()).await
+    }
+
+    pub(crate) async fn with(servers: &str) -> Self {
+        let client = client().await;
+        let namespace = namespace(&client).await;
+        let (ctx, task) = operator(&client, &namespace);
+        let admin = KafkaAdmin::connect(&ConnectOptions::plaintext(servers)).unwrap();
+        let topic = unique("orders");
+        Self { client, namespace, servers: servers.to_owned(), topic, admin, ctx, task }
+    }
+
+    /// The operator ends as it does on SIGTERM.
+    pub(crate) async fn end(mut self) {
+        self.stop().await;
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        self.ctx.shutdown.cancel();
+        tokio::time::timeout(LIMIT, &mut self.task).await.unwrap().unwrap();
+    }
+
+    /// Another process takes over.
+    pub(crate) fn start(&mut self) {
+        (self.ctx, self.task) = operator(&self.client, &self.namespace);
+    }
+
+    pub(crate) fn api(&self) -> Api<KafkaTopic> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// An object `name` for the test's topic, `spec` laid over it.
+    pub(crate) fn object(&self, name: &str, spec: Value) -> Value {
+        let mut fields = json!({"kafka": {"bootstrap": {"servers": self.servers}}, "topicName": self.topic});
+        for (key, value) in spec.as_object().unwrap() {
+            fields[key] = value.clone();
+        }
+        json!({
+            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "KafkaTopic",
+            "metadata": {"name": name, "namespace": self.namespace}, "spec": fields,
+        })
+    }
+
+    pub(crate) async fn create(&self, spec: Value) -> KafkaTopic {
+        self.create_named(NAME, spec).await
+    }
+
+    pub(crate) async fn create_named(&self, name: &str, spec: Value) -> KafkaTopic {
+        let object = serde_json::from_value(self.object(name, spec)).unwrap();
+        self.api().create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    /// Replaces fields of the spec; a config key is removed by leaving it out.
+    pub(crate) async fn change(&self, spec: Value) {
+        let ops: Vec<Value> = spec
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(field, value)| json!({"op": "add", "path": format!("/spec/{field}"), "value": value}))
+            .collect();
+        let patch: Patch<Value> = Patch::Json(serde_json::from_value(json!(ops)).unwrap());
+        self.api().patch(NAME, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    pub(crate) async fn delete(&self, name: &str) {
+        self.api().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    pub(crate) async fn get(&self, name: &str) -> KafkaTopic {
+        self.api().get(name).await.unwrap()
+    }
+
+    pub(crate) async fn ready(&self) -> KafkaTopicStatus {
+        self.reason(NAME, "Synced").await
+    }
+
+    /// Waits until `Ready` of the newest generation has this reason.
+    pub(crate) async fn reason(&self, name: &str, reason: &str) -> KafkaTopicStatus {
+        eventually(reason, || async {
+            let object = self.get(name).await;
+            let status = object.status.unwrap_or_default();
+            let current = Some(status.observed_generation) == object.metadata.generation;
+            match conditions::find(&status.conditions, ConditionType::Ready) {
+                Some(ready) if current && ready.reason == reason => Ok(status),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn gone(&self, name: &str) {
+        eventually("object gone", || async {
+            match self.api().get_opt(name).await.unwrap() {
+                None => Ok(()),
+                Some(object) => Err(format!("{:?}", object.status)),
+            }
+        })
+        .await;
+    }
+
+    /// Waits for an event about the object; answers with its note.
+    pub(crate) async fn event(&self, name: &str, reason: &str) -> String {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        eventually(reason, || async {
+            let all = events.list(&ListParams::default()).await.unwrap().items;
+            let about =
+                |event: &&Event| event.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(name);
+            let found = all.iter().filter(about).find(|event| event.reason.as_deref() == Some(reason));
+            match found {
+                Some(event) => Ok(event.note.clone().unwrap_or_default()),
+                None => {
+                    Err(format!("{:?}", all.iter().map(|event| event.reason.clone()).collect::<Vec<_>>()))
+                }
+            }
+        })
+        .await
+    }
+
+    pub(crate) fn topic_name(&self) -> TopicName {
+        TopicName::new(self.topic.clone()).unwrap()
+    }
+
+    /// The topic as Kafka has it.
+    pub(crate) async fn described(&self) -> Option<TopicDescription> {
+        self.admin.describe_topics(&[self.topic_name()]).await.remove(0).ok()
+    }
+
+    /// Waits until Kafka has the topic, or has it no more.
+    pub(crate) async fn in_kafka(&self, there: bool) {
+        eventually("topic in Kafka", || async {
+            let found = self.described().await;
+            if found.is_some() == there { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+    }
+
+    /// Waits until the topic has so many partitions.
+    pub(crate) async fn partitions(&self, count: u32) {
+        eventually("partitions", || async {
+            match self.described().await {
+                Some(topic) if topic.partition_count() == count => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    }
+
+    /// Settings of the topic itself.
+    pub(crate) async fn overrides(&self) -> BTreeMap<String, String> {
+        let config = self.admin.describe_configs(&[self.topic_name()]).await.remove(0).unwrap();
+        config
+            .overrides()
+            .map(|entry| (entry.name.clone(), entry.value.clone().unwrap_or_default()))
+            .collect()
+    }
+
+    pub(crate) async fn overrides_become(&self, expected: &[(&str, &str)]) {
+        let expected: BTreeMap<String, String> =
+            expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        eventually("settings", || async {
+            let found = self.overrides().await;
+            if found == expected { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+    }
+
+    /// What somebody else does to the cluster.
+    pub(crate) async fn meanwhile_create(&self, new: NewTopic) {
+        self.admin.create_topics(&[new], Mode::Apply).await.remove(0).unwrap();
+        self.in_kafka(true).await;
+    }
+
+    pub(crate) async fn meanwhile_configure(&self, alteration: ConfigAlteration) {
+        self.admin.alter_configs(&[alteration], Mode::Apply).await.remove(0).unwrap();
+    }
+
+    pub(crate) async fn meanwhile_grow(&self, total: u32) {
+        let growth = PartitionGrowth { topic: self.topic_name(), total };
+        self.admin.create_partitions(&[growth], Mode::Apply).await.remove(0).unwrap();
+    }
+
+    pub(crate) async fn meanwhile_delete(&self) {
+        self.admin.delete_topics(&[self.topic_name()]).await.remove(0).unwrap();
+    }
+
+    pub(crate) async fn put_secret(&self, name: &str, data: &[(&str, &str)]) {
+        let data: BTreeMap<&str, &str> = data.iter().copied().collect();
+        let secret =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        api.patch(name, &PatchParams::apply("test"), &Patch::Apply(secret)).await.unwrap();
+    }
+}
+
+/// Whether `Stalled` or `Reconciling` explains why it is not ready.
+pub(crate) fn is(status: &KafkaTopicStatus, kind: ConditionType) -> bool {
+    conditions::is_true(&status.conditions, kind)
+}
+
+/// What `Ready` says.
+pub(crate) fn message(status: &KafkaTopicStatus) -> &str {
+    let ready = conditions::find(&status.conditions, ConditionType::Ready).unwrap();
+    assert!(ready.status == State::True.name() || !ready.message.is_empty());
+    &ready.message
+}
+
+/// Waits until `probe` answers; what it said last is part of the failure.
+pub(crate) async fn eventually<T, F, P>(what: &str, mut probe: P) -> T
+where
+    P: FnMut() -> F,
+    F: Future<Output = Result<T, String>>,
+{
+    let deadline = tokio::time::Instant::now() + LIMIT;
+    loop {
+        let last = match probe().await {
+            Ok(found) => return found,
+            Err(last) => last,
+        };
+        assert!(tokio::time::Instant::now() < deadline, "{what}: not within {LIMIT:?}; last: {last}");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn install_crds(client: &Client) {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for crd in operator::crd::all() {
+        let params = PatchParams::apply("test").force();
+        api.patch(&crd.name_any(), &params, &Patch::Apply(&crd)).await.unwrap();
+    }
+    // Established comes a moment before the apiserver serves it.
+    eventually("topics are served", || async {
+        let topics: Api<KafkaTopic> = Api::all(client.clone());
+        topics.list(&ListParams::default()).await.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+}
