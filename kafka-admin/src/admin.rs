@@ -101,10 +101,11 @@ pub trait Admin: fmt::Debug + Send + Sync + 'static {
     /// Deletes topics and their data; [`Error::NotFound`] for a topic that does not exist.
     async fn delete_topics(&self, topics: &[TopicName]) -> Batch<()>;
 
-    /// The ACLs that each filter matches. [`Error::SecurityDisabled`] where the cluster has no authorizer.
+    /// The ACLs that each filter matches; none where the cluster has no authorizer.
     async fn describe_acls(&self, filters: &[AclFilter]) -> Batch<Vec<AclBinding>>;
 
-    /// Creates ACLs; creating one that exists changes nothing.
+    /// Creates ACLs; creating one that exists changes nothing. [`Error::SecurityDisabled`] where the cluster has no
+    /// authorizer.
     async fn create_acls(&self, bindings: &[AclBinding]) -> Batch<()>;
 
     /// Deletes the ACLs that each filter matches, and says which they were.

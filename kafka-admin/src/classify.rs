@@ -11,6 +11,8 @@ pub(crate) const SUCCESS: i32 = 0;
 pub(crate) const AUTHENTICATION_FAILED: i32 = Known::RD_KAFKA_RESP_ERR__AUTHENTICATION as i32;
 /// The client library could not agree on TLS with the broker.
 pub(crate) const TLS_FAILED: i32 = Known::RD_KAFKA_RESP_ERR__SSL as i32;
+/// The client library is connected to no broker.
+pub(crate) const ALL_BROKERS_DOWN: i32 = Known::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as i32;
 
 const NOT_FOUND: &[Known] = &[
     Known::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,

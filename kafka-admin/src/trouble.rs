@@ -25,6 +25,11 @@ impl Trouble {
         self.unreachable = Some(message);
     }
 
+    /// No broker at all can be reached, which says less than the failure of each that came before.
+    pub(crate) fn all_unreachable(&mut self, message: String) {
+        self.unreachable.get_or_insert(message);
+    }
+
     /// Credentials or certificates were refused. True when requests need not wait for better: a cluster that has
     /// answered before may have one broker that is behind, while another one answers.
     pub(crate) fn refused(&mut self, error: Error) -> bool {
@@ -88,6 +93,7 @@ mod tests {
     fn a_timeout_without_connection_tells_why() {
         let mut trouble = Trouble::default();
         trouble.unreachable("connection refused".to_owned());
+        trouble.all_unreachable("1/1 brokers are down".to_owned());
 
         let Error::Unavailable { cause, message } = trouble.explain(timeout()) else { panic!() };
 

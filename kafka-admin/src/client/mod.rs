@@ -82,6 +82,25 @@ impl KafkaAdmin {
         items.answers(all)
     }
 
+    /// librdkafka 2.12 drops the broker's refusal to describe ACLs and says that there are none. Taking "you may not
+    /// know" for "there are none" would be fatal to who compares, so that such an answer is believed only to those
+    /// who may describe the cluster.
+    async fn doubt_empty(&self, answers: Batch<Vec<AclBinding>>) -> Batch<Vec<AclBinding>> {
+        let is_empty = |answer: &Result<Vec<AclBinding>, Error>| answer.as_ref().is_ok_and(Vec::is_empty);
+        if !answers.iter().any(is_empty) {
+            return answers;
+        }
+        let refusal = match self.client.may_describe_acls().wait().await {
+            Ok(true) => return answers,
+            Ok(false) => Error::NotAuthorized {
+                message: "ACLs can be described with Describe on the cluster".to_owned(),
+            },
+            Err(error) => error,
+        };
+        let doubted = answers.into_iter();
+        doubted.map(|answer| if is_empty(&answer) { Err(refusal.clone()) } else { answer }).collect()
+    }
+
     /// The same for calls that answer in the order of their items.
     async fn in_order<I: Sync, T: Clone>(
         &self,
@@ -167,6 +186,7 @@ impl Admin for KafkaAdmin {
         // The protocol takes one filter per request.
         let answers = filters.sent().iter().map(|filter| self.client.describe_acls(filter).wait());
         let answers = join_all(answers).await;
+        let answers = self.doubt_empty(answers).await;
         filters.answers(answers)
     }
 

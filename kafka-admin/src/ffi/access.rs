@@ -11,7 +11,7 @@ use sys::{
     rd_kafka_ScramMechanism_t as scram,
 };
 
-use super::client::{Answer, Client, Target};
+use super::client::{Answer, Client, Extra, Target};
 use super::native::{
     Event, Owned, c_text, c_texts, error_outcome, list, pointers, rd_kafka_AclBinding_operation,
     rd_kafka_AclBinding_permission_type, rd_kafka_AclBinding_resource_pattern_type,
@@ -43,6 +43,26 @@ impl Client {
             unsafe {
                 let result = sys::rd_kafka_event_DescribeAcls_result(event.ptr());
                 Ok(read_bindings(list(result, sys::rd_kafka_DescribeAcls_result_acls)))
+            }
+        })
+    }
+
+    /// Whether we may describe the cluster, which covers its ACLs. True also where a broker does not tell.
+    pub(crate) fn may_describe_acls(&self) -> Answer<bool> {
+        let kind = (RequestKind::DescribeCluster, api::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER);
+        // SAFETY: the target is valid during the call.
+        let send = |to: &Target| unsafe { sys::rd_kafka_DescribeCluster(to.client, to.options, to.queue) };
+        self.submit(kind, Extra::TellAuthorizedOperations, send, |event| {
+            // SAFETY: the event is the answer to this call, and lives, with what it lends, during this closure. The
+            // operations are read as the numbers that they are in C.
+            unsafe {
+                let result = sys::rd_kafka_event_DescribeCluster_result(event.ptr());
+                let mut count = 0;
+                let first =
+                    sys::rd_kafka_DescribeCluster_result_authorized_operations(result, &raw mut count);
+                let first = first.cast::<i32>();
+                let describe = op::RD_KAFKA_ACL_OPERATION_DESCRIBE as i32;
+                Ok(first.is_null() || (0..count).any(|index| first.add(index).read() == describe))
             }
         })
     }

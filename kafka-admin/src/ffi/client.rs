@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::native::{Event, Owned, error_outcome, outcome_of_code, text};
 use crate::admin::{Mode, RequestKind};
-use crate::classify::{AUTHENTICATION_FAILED, TLS_FAILED};
+use crate::classify::{ALL_BROKERS_DOWN, AUTHENTICATION_FAILED, TLS_FAILED};
 use crate::error::{Error, UnavailableCause};
 use crate::trouble::Trouble;
 
@@ -58,6 +58,23 @@ pub(crate) struct Client {
 unsafe impl Send for Client {}
 // SAFETY: as above.
 unsafe impl Sync for Client {}
+
+/// What a request is to do beyond its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extra {
+    Nothing,
+    ValidateOnly,
+    TellAuthorizedOperations,
+}
+
+impl From<Mode> for Extra {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Apply => Self::Nothing,
+            Mode::ValidateOnly => Self::ValidateOnly,
+        }
+    }
+}
 
 /// What a call of librdkafka is sent with.
 pub(super) struct Target {
@@ -136,12 +153,12 @@ impl Client {
     pub(super) fn submit<T: Send + 'static>(
         &self,
         (kind, api): (RequestKind, sys::rd_kafka_admin_op_t),
-        mode: Mode,
+        extra: impl Into<Extra>,
         send: impl FnOnce(&Target),
         parse: impl FnOnce(&Event) -> Result<T, Error> + Send + 'static,
     ) -> Answer<T> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let options = match self.options(api, mode, id) {
+        let options = match self.options(api, extra.into(), id) {
             Ok(options) => options,
             Err(error) => return Answer::ready(Err(error)),
         };
@@ -160,7 +177,7 @@ impl Client {
     fn options(
         &self,
         api: sys::rd_kafka_admin_op_t,
-        mode: Mode,
+        extra: Extra,
         id: usize,
     ) -> Result<Owned<sys::rd_kafka_AdminOptions_t>, Error> {
         let timeout_ms = i32::try_from(self.request_timeout.as_millis()).unwrap_or(i32::MAX);
@@ -174,8 +191,14 @@ impl Client {
             outcome_of_code(
                 sys::rd_kafka_AdminOptions_set_request_timeout(ptr, timeout_ms, reason, size) as i32
             )?;
-            if mode == Mode::ValidateOnly {
-                outcome_of_code(sys::rd_kafka_AdminOptions_set_validate_only(ptr, 1, reason, size) as i32)?;
+            match extra {
+                Extra::Nothing => {}
+                Extra::ValidateOnly => {
+                    outcome_of_code(sys::rd_kafka_AdminOptions_set_validate_only(ptr, 1, reason, size) as i32)?
+                }
+                Extra::TellAuthorizedOperations => {
+                    take_error(sys::rd_kafka_AdminOptions_set_include_authorized_operations(ptr, 1))?;
+                }
             }
             sys::rd_kafka_AdminOptions_set_opaque(ptr, std::ptr::without_provenance_mut(id));
             Ok(options)
@@ -217,6 +240,7 @@ impl Client {
             Ok(()) => return,
             Err(_) if code == AUTHENTICATION_FAILED => Error::NotAuthenticated { message },
             Err(_) if code == TLS_FAILED => Error::Unavailable { cause: UnavailableCause::Tls, message },
+            Err(_) if code == ALL_BROKERS_DOWN => return lock(&self.trouble).all_unreachable(message),
             Err(_) => return lock(&self.trouble).unreachable(message),
         };
         if !lock(&self.trouble).refused(error.clone()) {

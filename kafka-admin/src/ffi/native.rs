@@ -1,6 +1,7 @@
 //! Owned native objects, borrowed lists and texts, and errors.
 
 use std::ffi::{CStr, CString, c_char, c_int};
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use rdkafka_sys as sys;
@@ -178,7 +179,17 @@ pub(super) unsafe fn error_outcome(error: *const sys::rd_kafka_error_t) -> Resul
 }
 
 /// An event that librdkafka gave us; freed with all that it lends.
-pub(super) struct Event(Owned<sys::rd_kafka_event_t>);
+pub(super) struct Event(ManuallyDrop<Owned<sys::rd_kafka_event_t>>);
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        if self.holds_stray_message() {
+            return;
+        }
+        // SAFETY: this is the only place that drops the event, and it is not used afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.0) }
+    }
+}
 
 impl Event {
     /// Waits for the next event of `queue`; none when `timeout_ms` have passed without.
@@ -189,7 +200,8 @@ impl Event {
         // SAFETY: `queue` is valid; an event that is not null is ours, to be freed so.
         unsafe {
             let event = sys::rd_kafka_queue_poll(queue, timeout_ms);
-            Owned::new(event, sys::rd_kafka_event_destroy, "an event").ok().map(Self)
+            let event = Owned::new(event, sys::rd_kafka_event_destroy, "an event").ok()?;
+            Some(Self(ManuallyDrop::new(event)))
         }
     }
 
@@ -221,8 +233,19 @@ impl Event {
         unsafe { text(sys::rd_kafka_event_error_string(self.ptr())) }
     }
 
+    /// Whether the message may be neither read nor freed. When a broker refuses a request for SCRAM credentials as a
+    /// whole, librdkafka 2.12 keeps a message that lies on a stack frame that is gone (`errstr` in
+    /// `rd_kafka_DescribeUserScramCredentialsResponse_parse`), and frees it with the event. Leaking the event costs
+    /// some hundred bytes per refusal. Codes below 0 are librdkafka's own, whose messages are sound.
+    fn holds_stray_message(&self) -> bool {
+        self.kind() == sys::RD_KAFKA_EVENT_DESCRIBEUSERSCRAMCREDENTIALS_RESULT && self.code() > SUCCESS
+    }
+
     /// Whether the request as a whole has been answered.
     pub(super) fn outcome(&self) -> Result<(), Error> {
+        if self.holds_stray_message() {
+            return outcome_of_code(self.code());
+        }
         // SAFETY: the event is valid while `self` lives, and so is the message that it holds.
         unsafe { outcome(self.code(), sys::rd_kafka_event_error_string(self.ptr())) }
     }

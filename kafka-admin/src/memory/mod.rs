@@ -202,8 +202,10 @@ impl Admin for MemoryAdmin {
     }
 
     async fn describe_acls(&self, filters: &[AclFilter]) -> Batch<Vec<AclBinding>> {
-        let one = |filter| self.request(RequestKind::DescribeAcls)?.acls.matching(filter);
-        filters.iter().map(one).collect()
+        let filters = check::filters(filters);
+        let one = |filter: &&AclFilter| Ok(self.request(RequestKind::DescribeAcls)?.acls.matching(filter));
+        let answers = filters.sent().iter().map(one).collect();
+        filters.answers(answers)
     }
 
     async fn create_acls(&self, bindings: &[AclBinding]) -> Batch<()> {

@@ -93,7 +93,7 @@ fn a_certificate_that_is_none_is_refused_without_being_shown() {
 
 #[tokio::test]
 async fn a_new_user_may_do_nothing() {
-    let (user, _) = new_user().await;
+    let (user, principal) = new_user().await;
     let existing = topic("theirs");
     create(&real(), NewTopic::named(existing.clone()).partitions(1)).await;
 
@@ -102,8 +102,9 @@ async fn a_new_user_may_do_nothing() {
     let deleted = only(user.delete_topics(&[existing]).await);
     let acls = only(user.describe_acls(&[kafka_admin::AclFilter::any()]).await).map(|_| ());
 
-    for refused in [created, described, deleted, acls] {
-        assert!(matches!(refused, Err(Error::NotAuthorized { .. })), "{refused:?}");
+    for (what, refused) in [("create", created), ("describe", described), ("delete", deleted), ("ACLs", acls)]
+    {
+        assert!(matches!(refused, Err(Error::NotAuthorized { .. })), "{what}: {refused:?}");
     }
 }
 

@@ -56,8 +56,12 @@ async fn a_thousand_topics_cost_tens_of_requests() {
         async move { first(admin.create_topics(&new, Mode::Apply).await) }
     };
     measured.run(RequestKind::CreateTopics, names.iter().map(create)).await;
-    let all_seen = || async { real.describe_topics(&names).await.iter().all(Result::is_ok) };
-    eventually("all topics are seen", all_seen, |seen| *seen).await;
+    let unseen = || async {
+        let found = real.describe_topics(&names).await;
+        let errors: Vec<Error> = found.into_iter().filter_map(Result::err).collect();
+        (errors.len(), errors.into_iter().next())
+    };
+    eventually("all topics are seen", unseen, |unseen| unseen.0 == 0).await;
 
     let describe = |name: &TopicName| {
         let name = [name.clone()];
