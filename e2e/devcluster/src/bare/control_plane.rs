@@ -113,6 +113,8 @@ fn controller_manager(kubernetes: &Path, home: &Home) -> Spec {
         .arg(file("cluster-signing-cert-file", home, "ca.crt"))
         .arg(file("cluster-signing-key-file", home, "ca.key"))
         .arg("--use-service-account-credentials")
+        // It creates the folder; the default lies in the host's /usr/libexec.
+        .arg(format!("--flex-volume-plugin-dir={}", home.join("volume-plugins").display()))
         .args(["--allocate-node-cidrs", &format!("--cluster-cidr={POD_CIDR}"), "--node-cidr-mask-size=24"])
         // One of each: an election would only delay the start by its lease.
         .arg("--leader-elect=false")

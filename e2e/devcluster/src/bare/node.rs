@@ -1,5 +1,6 @@
 //! The node: containerd, kubelet and kube-proxy, and how pods are connected.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::components::Components;
-use super::sandbox::{self, Enter, NODE_IP};
+use super::sandbox::{self, Enter, KUBELET_ROOT, NODE_IP};
 use crate::images;
 use crate::process::run;
 
@@ -17,7 +18,7 @@ pub const NODE_NAME: &str = "node1";
 /// Addresses of pods; the same in every cluster, because each has a network of its own.
 pub const POD_CIDR: &str = "10.244.0.0/24";
 /// Address of the cluster's name server; one of the Services' range.
-const DNS_IP: &str = "10.96.0.10";
+pub const DNS_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 const SOCKET: &str = "/run/containerd/containerd.sock";
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Where Debian's package containernetworking-plugins puts them.
@@ -76,8 +77,7 @@ pub fn start_agents(components: &mut Components, kubernetes: &Path, pki: &Path) 
     let kubelet = components
         .node_spec("kubelet", kubernetes)
         .args(["kubelet", "--hostname-override", NODE_NAME, "--node-ip", NODE_IP])
-        // A short path: sockets lie in it.
-        .args(["--root-dir", "/run/kubelet", "--cert-dir", "/run/kubelet/pki", "--config"])
+        .args(["--root-dir", KUBELET_ROOT, "--config"])
         .arg(config)
         .arg("--kubeconfig")
         .arg(pki.join("kubelet.kubeconfig"));
@@ -166,7 +166,7 @@ fn kubelet_config(cgroup: &str, pod_logs: &Path, resolv: &Path, pki: &Path) -> V
         "resolvConf": resolv,
         "podLogsDir": pod_logs,
         // The default lies in the host's /usr/libexec.
-        "volumePluginDir": "/run/kubelet/volume-plugins",
+        "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         // A developer's disk is often nearly full, and images cannot be fetched again: never evict, never collect.
         "evictionHard": { "memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%" },
         "imageGCHighThresholdPercent": 100,

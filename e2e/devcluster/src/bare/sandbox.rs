@@ -19,6 +19,10 @@ pub const NODE_IP: &str = "10.89.0.2";
 /// symlinks to pod logs, allocated pod addresses.
 const PRIVATE_FOLDERS: [&str; 3] = ["/run", "/var/log", "/var/lib/cni"];
 
+/// The kubelet's folder, as it finds it inside the sandbox: the usual one, because some of its sockets lie there
+/// whatever it is told, and because the path of a socket must be short.
+pub const KUBELET_ROOT: &str = "/var/lib/kubelet";
+
 /// Kernel settings that the kubelet insists on and would write for the whole machine: inside the sandbox
 /// it finds files that already say so. Source: kubelet's `setupKernelTunables`.
 const KERNEL_TUNABLES: [(&str, &str); 6] = [
@@ -83,7 +87,7 @@ fn prepare_mounts(home: &Path) -> Result<()> {
         mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))
             .with_context(|| format!("cannot mount {folder}"))?;
     }
-    bind_folder(&home.join("kubelet"), Path::new("/run/kubelet"))?;
+    bind_folder(&home.join("kubelet"), Path::new(KUBELET_ROOT))?;
     fs::create_dir_all("/run/tunables").context("cannot create /run/tunables")?;
     for (path, value) in KERNEL_TUNABLES {
         let name = path.replace('/', "_");
@@ -96,7 +100,7 @@ fn prepare_mounts(home: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A short path for a folder that may lie deep: Unix sockets end at 107 bytes.
+/// Shows a folder of the home under another path.
 fn bind_folder(source: &Path, target: &Path) -> Result<()> {
     let none: Option<&str> = None;
     for folder in [source, target] {

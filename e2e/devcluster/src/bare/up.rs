@@ -1,11 +1,14 @@
 //! Starting a cluster, or what is missing of it, in the order in which the parts need each other.
 
 use std::env;
+use std::fs::File;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::sched::{CloneFlags, setns};
 
 use super::components::{Components, SANDBOX};
 use super::{beside, control_plane, endpoints, node};
@@ -16,6 +19,7 @@ use crate::{home, images, progress, tools};
 const SANDBOX_TIMEOUT: Duration = Duration::from_secs(20);
 /// The node is ready 3 s after its kubelet, the name server some seconds later; machines may be busy.
 const READY_TIMEOUT: Duration = Duration::from_secs(180);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(200);
 const COREDNS_MANIFEST: &str = include_str!("../../manifests/bare/coredns.yaml");
 
@@ -61,7 +65,9 @@ pub fn up(components: &mut Components, programs: &Programs) -> Result<()> {
     })?;
     beside::note(components, kafka.as_ref(), postgres.as_ref())?;
     beside::start_mail(components)?;
-    progress::step("node and name server", || wait_ready(&kubectl(&programs.kubernetes, components)))
+    progress::step("node and name server", || {
+        wait_ready(&kubectl(&programs.kubernetes, components), &components.network_namespace())
+    })
 }
 
 fn start_sandbox(components: &mut Components) -> Result<()> {
@@ -129,24 +135,40 @@ pub fn kubectl(kubernetes: &Path, components: &Components) -> Command {
 }
 
 /// Waits until pods can be scheduled and names resolved.
-fn wait_ready(kubectl: &Command) -> Result<()> {
+fn wait_ready(kubectl: &Command, network_namespace: &Path) -> Result<()> {
+    let is_true = |arguments: &[&str]| {
+        let mut command = Command::new(kubectl.get_program());
+        command.args(kubectl.get_args()).args(arguments);
+        command.output().is_ok_and(|output| output.stdout.trim_ascii() == b"True")
+    };
+    wait_until("node", || is_true(READY_NODE))?;
+    wait_until("name server", || is_true(READY_COREDNS))?;
+    // After the loss of the sandbox the objects still tell of the pods that died with it.
+    wait_until("name server's address", || accepts(network_namespace, SocketAddr::from((node::DNS_IP, 53))))
+}
+
+fn wait_until(what: &str, is_ready: impl Fn() -> bool) -> Result<()> {
     let deadline = Instant::now() + READY_TIMEOUT;
-    for (what, arguments) in [("node", READY_NODE), ("name server", READY_COREDNS)] {
-        let is_ready = || {
-            let mut command = Command::new(kubectl.get_program());
-            command.args(kubectl.get_args()).args(arguments);
-            command.output().is_ok_and(|output| output.stdout.trim_ascii() == b"True")
-        };
-        while !is_ready() {
-            if Instant::now() > deadline {
-                bail!(
-                    "the {what} was not ready within {READY_TIMEOUT:?}; see the logs of kubelet and containerd"
-                );
-            }
-            std::thread::sleep(POLL);
+    while !is_ready() {
+        if Instant::now() > deadline {
+            bail!(
+                "the {what} was not ready within {READY_TIMEOUT:?}; see the logs of kubelet and containerd"
+            );
         }
+        std::thread::sleep(POLL);
     }
     Ok(())
+}
+
+/// Whether a connection to `address` can be made from inside the namespace.
+fn accepts(network_namespace: &Path, address: SocketAddr) -> bool {
+    let Ok(namespace) = File::open(network_namespace) else { return false };
+    // A thread of its own: it cannot come back from there.
+    let connect = move || {
+        setns(namespace, CloneFlags::CLONE_NEWNET).is_ok()
+            && TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).is_ok()
+    };
+    std::thread::spawn(connect).join().is_ok_and(|accepted| accepted)
 }
 
 /// Prints `True` when the node is ready.
