@@ -94,7 +94,7 @@ pub async fn save_all(
 }
 
 /// The order that an event is about and what it means for it; nothing, for events that are not ours to read.
-fn input_of(delivery: &Delivery) -> Option<(OrderId, Input)> {
+pub(super) fn input_of(delivery: &Delivery) -> Option<(OrderId, Input)> {
     match &delivery.envelope.event {
         Event::InventoryReserved(event) => Some((event.order_id, Input::StepSucceeded(Step::Inventory))),
         Event::InventoryFailed(event) => Some((event.order_id, failed(event))),

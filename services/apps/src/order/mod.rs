@@ -84,3 +84,6 @@ impl Role for Order {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@
 )]
 
 mod end_to_end;
+mod faults;
 mod lifecycle;
 mod order_api;
 mod order_saga;

@@ -24,20 +24,26 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Topics, databases and names of one test.
 pub(crate) struct Realm {
     pub(crate) prefix: String,
+    pub(crate) bootstrap: String,
     pub(crate) database_url: String,
 }
 
 impl Realm {
     /// A realm with all topics.
     pub(crate) async fn create() -> Self {
+        Self::over(testing::kafka().bootstrap(), testing::postgres().create_database("orders")).await
+    }
+
+    /// A realm with all topics, over a broker and a database that a test may take away.
+    pub(crate) async fn over(bootstrap: &str, database_url: String) -> Self {
         let prefix = format!("{}-", testing::unique("t"));
-        let realm = Self { database_url: testing::postgres().create_database("orders"), prefix };
+        let realm = Self { prefix, bootstrap: bootstrap.to_owned(), database_url };
         realm.create_topics().await;
         realm
     }
 
     async fn create_topics(&self) {
-        let admin = KafkaAdmin::connect(&ConnectOptions::plaintext(testing::kafka().bootstrap())).unwrap();
+        let admin = KafkaAdmin::connect(&ConnectOptions::plaintext(&self.bootstrap)).unwrap();
         let named = |topic: &Topic| format!("{}{}", self.prefix, topic.name()).parse::<TopicName>().unwrap();
         let topics: Vec<_> =
             Topic::ALL.iter().map(|topic| NewTopic::named(named(topic)).partitions(3).replicas(1)).collect();
@@ -52,7 +58,7 @@ impl Realm {
             "orders",
             role,
             "--kafka-bootstrap-servers",
-            testing::kafka().bootstrap(),
+            &self.bootstrap,
             "--topic-prefix",
             &self.prefix,
             "--http-addr",
@@ -76,7 +82,7 @@ impl Realm {
     /// Messaging for a test that takes the part of `service`, with a database of its own.
     pub(crate) async fn messaging(&self, service: Service) -> Messaging {
         let kafka = KafkaConfig {
-            bootstrap_servers: testing::kafka().bootstrap().to_owned(),
+            bootstrap_servers: self.bootstrap.clone(),
             security: Security::Plaintext,
             client_id: "test".to_owned(),
             topic_prefix: self.prefix.clone(),

@@ -1,0 +1,125 @@
+//! What goes in and out of the order service, without a database or a broker.
+
+use contract::{
+    CancelReason, Contact, Currency, Envelope, Event, InventoryFailed, InventoryFailure, InventoryReserved,
+    Money, NotificationKind, NotificationSent, OrderCompleted, OrderId, OrderItem, Shortage, Step, Topic,
+};
+use domain::saga::{Input, OrderSaga, OrderStatus, SagaConfig};
+use jiff::Timestamp;
+use messaging::Delivery;
+use serde_json::json;
+use std::time::Duration;
+use uuid::Uuid;
+
+use super::handler::input_of;
+use super::metrics::Metrics;
+use super::progress::Loaded;
+use super::store::Order;
+use super::view::OrderView;
+
+const NOW: &str = "2026-03-01T12:00:00Z";
+
+fn order_id() -> OrderId {
+    OrderId::new(Uuid::from_u128(1))
+}
+
+fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+fn order() -> Order {
+    let config =
+        SagaConfig::new(vec![Step::Inventory], Duration::from_secs(30), Duration::from_secs(60)).unwrap();
+    Order {
+        id: order_id(),
+        correlation_id: "req-1".parse().unwrap(),
+        customer: Contact {
+            customer_id: "CUST-1".parse().unwrap(),
+            first_name: "Ada".into(),
+            last_name: "Lovelace".into(),
+            email: None,
+            phone: None,
+        },
+        items: vec![OrderItem { product_id: "ramen".parse().unwrap(), quantity: 2, unit_price_minor: 1200 }],
+        total: Money::new(2400, Currency::JPY),
+        saga: OrderSaga::begin(&config, now()),
+        created_at: now(),
+        updated_at: now(),
+    }
+}
+
+fn delivery(event: impl Into<Event>) -> Delivery {
+    let envelope = Envelope::new(event.into(), "req-1".parse().unwrap(), now());
+    Delivery { key: envelope.event.key(), topic: Topic::InventoryReserved, partition: 0, offset: 0, envelope }
+}
+
+#[test]
+fn events_of_others_are_inputs_of_the_saga() {
+    let reserved = InventoryReserved { order_id: order_id(), items: Vec::new(), expires_at: now() };
+    let told =
+        NotificationSent { order_id: order_id(), kind: NotificationKind::Confirmed, channels: Vec::new() };
+    let own = OrderCompleted { order_id: order_id(), total: Money::new(1, Currency::USD) };
+
+    assert_eq!(input_of(&delivery(reserved)), Some((order_id(), Input::StepSucceeded(Step::Inventory))));
+    let notified = Input::Notified(NotificationKind::Confirmed);
+    assert_eq!(input_of(&delivery(told)), Some((order_id(), notified)));
+    assert_eq!(input_of(&delivery(own)), None);
+}
+
+#[test]
+fn a_failure_tells_people_what_was_short() {
+    let shortage =
+        |product: &str| Shortage { product_id: product.parse().unwrap(), requested: 3, available: 1 };
+    for (reason, shortages, expected, detail) in [
+        (
+            InventoryFailure::OutOfStock,
+            vec![shortage("burger"), shortage("pizza")],
+            CancelReason::OutOfStock,
+            "there is not enough stock: 3 burger ordered, 1 available, 3 pizza ordered, 1 available",
+        ),
+        (InventoryFailure::UnknownProduct, Vec::new(), CancelReason::UnknownProduct, "a product is unknown"),
+        (
+            InventoryFailure::OrderCancelled,
+            Vec::new(),
+            CancelReason::StepRefused,
+            "the order had been cancelled",
+        ),
+    ] {
+        let failed = InventoryFailed { order_id: order_id(), reason, shortages };
+
+        let input = input_of(&delivery(failed));
+
+        let failed = Input::StepFailed { step: Step::Inventory, reason: expected, detail: detail.to_owned() };
+        assert_eq!(input, Some((order_id(), failed)));
+    }
+}
+
+#[test]
+fn a_success_confirms_the_order_once() {
+    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let mut loaded = Loaded::new(order());
+
+    let first = loaded.advance(Input::StepSucceeded(Step::Inventory), now(), &metrics);
+    let second = loaded.advance(Input::StepSucceeded(Step::Inventory), now(), &metrics);
+
+    assert!(matches!(first.as_slice(), [Event::OrderConfirmed(event)] if event.order_id == order_id()));
+    assert_eq!(second, Vec::new());
+    assert!(loaded.is_changed());
+    assert_eq!(loaded.order.saga.status, OrderStatus::Confirmed);
+}
+
+#[test]
+fn an_order_is_shown_with_exact_amounts() {
+    let view = serde_json::to_string(&OrderView::from(order())).unwrap();
+
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&view).unwrap(),
+        json!({
+            "orderId": order_id(), "customerId": "CUST-1", "status": "PENDING", "reason": null,
+            "reasonDetail": null, "correlationId": "req-1", "totalAmount": 2400, "currency": "JPY",
+            "steps": {"inventory": "RUNNING"},
+            "items": [{"productId": "ramen", "quantity": 2, "unitPrice": 1200}],
+            "createdAt": NOW, "updatedAt": NOW
+        })
+    );
+}
