@@ -9,10 +9,11 @@
 #![expect(unsafe_code, reason = "bindings to librdkafka; see the rules above")]
 #![warn(clippy::undocumented_unsafe_blocks, clippy::missing_safety_doc)]
 
-mod access;
+mod acls;
 mod client;
 mod groups;
 mod native;
+mod scram;
 mod topics;
 
 pub(crate) use client::{Answer, Client, ClientType};

@@ -102,8 +102,22 @@ async fn a_new_user_may_do_nothing() {
     let deleted = only(user.delete_topics(&[existing]).await);
     let acls = only(user.describe_acls(&[kafka_admin::AclFilter::any()]).await).map(|_| ());
 
-    for (what, refused) in [("create", created), ("describe", described), ("delete", deleted), ("ACLs", acls)]
-    {
+    let scram = only(user.describe_scram(&["admin".to_owned()]).await).map(|_| ());
+    let upsertion = ScramUpsertion::sha512("intruder", "secret".into());
+    let upserted = only(user.upsert_scram(&[upsertion]).await);
+    let grant = AclBinding::allow(principal, AclOperation::All, ResourceKind::Topic, "*");
+    let granted = only(user.create_acls(&[grant]).await);
+    let refusals = [
+        ("create", created),
+        ("describe", described),
+        ("delete", deleted),
+        ("describe ACLs", acls),
+        ("describe credentials", scram),
+        ("upsert a credential", upserted),
+        ("create an ACL", granted),
+    ];
+
+    for (what, refused) in refusals {
         assert!(matches!(refused, Err(Error::NotAuthorized { .. })), "{what}: {refused:?}");
     }
 }
