@@ -91,19 +91,22 @@ impl Fetcher {
                 None => {}
             }
             commit(&self.consumer, &self.inbound.ask_for_commits(), CommitMode::Async);
-            let records = self.poll()?;
-            self.inbound.push(records);
+            self.poll()?;
             self.keep_within_bounds();
         }
     }
 
-    fn poll(&self) -> Result<Vec<Incoming>, ConsumeError> {
-        let mut records = Vec::new();
-        while records.len() < POLL_MAX {
+    /// Queues what is there, or the first that comes.
+    fn poll(&self) -> Result<(), ConsumeError> {
+        for polled in 0..POLL_MAX {
             // Only the first is waited for: a batch is what is there.
-            let wait = if records.is_empty() { POLL_WAIT } else { Duration::ZERO };
+            let wait = if polled == 0 { POLL_WAIT } else { Duration::ZERO };
             match self.consumer.poll(wait) {
-                Some(Ok(message)) => records.extend(self.record_of(&message)),
+                Some(Ok(message)) => {
+                    if let Some(record) = self.record_of(&message) {
+                        self.inbound.push(record);
+                    }
+                }
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
                     return Err(ConsumeError::Fatal(error.into()));
                 }
@@ -114,7 +117,8 @@ impl Fetcher {
                 None => break,
             }
         }
-        Ok(records)
+        self.inbound.announce();
+        Ok(())
     }
 
     fn record_of(&self, message: &BorrowedMessage<'_>) -> Option<Incoming> {

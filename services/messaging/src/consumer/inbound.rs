@@ -71,15 +71,16 @@ impl Inbound {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues `records`. It may overshoot the bound by what was polled at once.
-    pub(super) fn push(&self, records: Vec<Incoming>) {
-        if records.is_empty() {
-            return;
-        }
+    /// Queues `record`. At once and not by the handful: a rebalance between two polls drops what is queued of
+    /// a revoked partition, and a record that came in after that would be handled before those dropped.
+    pub(super) fn push(&self, record: Incoming) {
         let mut state = self.lock();
-        state.bytes += records.iter().map(Incoming::size).sum::<usize>();
-        state.queue.extend(records);
-        drop(state);
+        state.bytes += record.size();
+        state.queue.push_back(record);
+    }
+
+    /// Wakes the handling task for what was queued.
+    pub(super) fn announce(&self) {
         self.arrived.notify_one();
     }
 

@@ -19,6 +19,11 @@ fn record(partition_id: i32, offset: i64) -> Incoming {
     }
 }
 
+fn push(inbound: &Inbound, records: impl IntoIterator<Item = Incoming>) {
+    records.into_iter().for_each(|record| inbound.push(record));
+    inbound.announce();
+}
+
 fn inbound() -> Inbound {
     let inbound = Inbound::new(2);
     inbound.assigned(&[partition(0), partition(1)]);
@@ -28,7 +33,7 @@ fn inbound() -> Inbound {
 #[tokio::test]
 async fn batches_come_in_order_and_bounded() {
     let inbound = inbound();
-    inbound.push(vec![record(0, 5), record(0, 6), record(1, 9)]);
+    push(&inbound, [record(0, 5), record(0, 6), record(1, 9)]);
 
     let first = inbound.take(2).await;
     let second = inbound.take(2).await;
@@ -40,7 +45,7 @@ async fn batches_come_in_order_and_bounded() {
 #[tokio::test]
 async fn only_what_is_done_is_committed_and_only_once() {
     let inbound = inbound();
-    inbound.push(vec![record(0, 5)]);
+    push(&inbound, [record(0, 5)]);
     inbound.take(2).await;
     assert_eq!(inbound.ask_for_commits(), []);
 
@@ -65,7 +70,7 @@ fn a_failed_commit_is_asked_for_again() {
 async fn a_revoked_partition_is_forgotten_and_the_others_stay() {
     let inbound = inbound();
     inbound.finish(&[(partition(0), 6), (partition(1), 3)]);
-    inbound.push(vec![record(0, 6), record(1, 3)]);
+    push(&inbound, [record(0, 6), record(1, 3)]);
 
     let last = inbound.revoke(&[partition(0)], Duration::ZERO);
     inbound.finish(&[(partition(0), 7)]);
@@ -78,7 +83,7 @@ async fn a_revoked_partition_is_forgotten_and_the_others_stay() {
 #[tokio::test]
 async fn revoking_waits_for_the_batch_in_hand() {
     let inbound = Arc::new(inbound());
-    inbound.push(vec![record(0, 5)]);
+    push(&inbound, [record(0, 5)]);
     inbound.take(1).await;
 
     let revoking = std::thread::spawn({
@@ -93,7 +98,7 @@ async fn revoking_waits_for_the_batch_in_hand() {
 #[tokio::test]
 async fn revoking_does_not_wait_for_a_stalled_handler() {
     let inbound = inbound();
-    inbound.push(vec![record(0, 5)]);
+    push(&inbound, [record(0, 5)]);
     inbound.take(1).await;
     inbound.set_stalled(true);
 
@@ -105,7 +110,7 @@ async fn revoking_does_not_wait_for_a_stalled_handler() {
 #[tokio::test]
 async fn a_full_queue_has_room_again_once_a_batch_was_taken() {
     let inbound = inbound();
-    inbound.push((0..4).map(|offset| record(0, offset)).collect());
+    push(&inbound, (0..4).map(|offset| record(0, offset)));
     assert!(!inbound.room_within(Duration::ZERO));
 
     inbound.take(2).await;
@@ -117,7 +122,7 @@ async fn a_full_queue_has_room_again_once_a_batch_was_taken() {
 fn a_few_large_records_fill_the_queue_too() {
     let inbound = inbound();
 
-    inbound.push(vec![Incoming { value: Some(vec![0; BYTES_MAX]), ..record(0, 0) }]);
+    push(&inbound, [Incoming { value: Some(vec![0; BYTES_MAX]), ..record(0, 0) }]);
 
     assert!(!inbound.room_within(Duration::ZERO));
 }

@@ -19,7 +19,7 @@ use crate::codec::Codec;
 use crate::dead_letter::{self, Grounds};
 use crate::metrics::{Outcome, ServiceMetrics};
 use crate::record::{Incoming, Outgoing, Source};
-use crate::{Delivery, Handler, Producer, SendError};
+use crate::{Delivery, HandleError, Handler, Producer, SendError};
 
 /// How long the broker may take for dead letters before the consumer counts as waiting for it.
 const BROKER_PATIENCE: Duration = Duration::from_secs(2);
@@ -145,25 +145,13 @@ impl<H: Handler> Processor<H> {
         let mut retry = Backoff::new(self.options.retry_first, self.options.retry_most);
         let mut attempt = 0;
         while !deliveries.is_empty() {
-            let started = Instant::now();
-            let result = self.attempt.at(deliveries).await;
-            self.metrics.attempted(started.elapsed());
-            let error = match result {
-                Ok(new) => {
-                    self.recovered();
-                    self.count(deliveries, &new);
-                    return Ok(None);
-                }
-                Err(error) => error,
-            };
-            self.metrics.failed(kind(&error));
+            let Err(error) = self.try_once(deliveries).await else { return Ok(None) };
             match judge(&error, deliveries.len(), attempt + 1, self.options.transient_attempts) {
                 Verdict::Wait { reason } => self.wait_for(reason, retry.next()).await?,
                 Verdict::Halve => {
                     self.recovered();
-                    tracing::debug!(error = %chain(&error), events = deliveries.len(), "a batch failed; halving it");
-                    let middle = range.start + deliveries.len() / 2;
-                    return Ok(Some((range.start..middle, middle..range.end)));
+                    tracing::debug!(error = %chain(&error), events = range.len(), "a batch failed; halving it");
+                    return Ok(Some(halves(range)));
                 }
                 Verdict::Retry => {
                     attempt += 1;
@@ -171,15 +159,25 @@ impl<H: Handler> Processor<H> {
                 }
                 Verdict::GiveUp(grounds) => {
                     self.recovered();
-                    let record = batch.records.get(range.clone()).unwrap_or_default();
+                    let records = batch.records.get(range).unwrap_or_default();
                     let given_up: Vec<_> =
-                        record.iter().map(|record| (record.clone(), grounds.clone())).collect();
+                        records.iter().map(|record| (record.clone(), grounds.clone())).collect();
                     self.dead_letter(&given_up).await?;
                     return Ok(None);
                 }
             }
         }
         Ok(None)
+    }
+
+    async fn try_once(&self, deliveries: &[Delivery]) -> Result<(), HandleError> {
+        let started = Instant::now();
+        let result = self.attempt.at(deliveries).await;
+        self.metrics.attempted(started.elapsed());
+        let new = result.inspect_err(|error| self.metrics.failed(kind(error)))?;
+        self.recovered();
+        self.count(deliveries, &new);
+        Ok(())
     }
 
     async fn retry_after(
@@ -319,6 +317,11 @@ impl<H: Handler> Processor<H> {
             self.metrics.ended(topic, Outcome::Duplicate, duplicates);
         }
     }
+}
+
+fn halves(range: Range<usize>) -> (Range<usize>, Range<usize>) {
+    let middle = range.start + range.len() / 2;
+    (range.start..middle, middle..range.end)
 }
 
 /// Where each partition is after `records`.

@@ -29,6 +29,9 @@ const POLL_FIRST: Duration = Duration::from_millis(20);
 const POLL_MOST: Duration = Duration::from_millis(250);
 /// How long a shutdown waits for the acknowledgements of the round on its way.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
+/// How long a statement may take. A connection whose other end vanished would otherwise be waited for until
+/// the kernel gives it up, and its buckets with it.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often backlog and age are measured; on its own, so that they grow visibly while the broker is away.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -78,7 +81,7 @@ impl Relay {
         while !shutdown.is_cancelled() {
             let served = tokio::select! {
                 () = shutdown.cancelled() => return,
-                lease = Lease::join(&self.pool) => lease,
+                lease = bounded(Lease::join(&self.pool)) => lease,
             };
             let error = match served {
                 Ok(lease) => match self.serve(lease, &mut backoff, shutdown).await {
@@ -105,7 +108,7 @@ impl Relay {
         let mut refused = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         let mut turn = 0;
         while !shutdown.is_cancelled() {
-            lease.rebalance_if_due().await?;
+            bounded(lease.rebalance_if_due()).await?;
             self.metrics.owned_buckets(lease.owned().len());
             outage.reset();
             turn += 1;
@@ -142,7 +145,7 @@ impl Relay {
         // Start elsewhere each time: the round's limit must not always cut off the same buckets.
         let first = turn % buckets.len().max(1);
         buckets.rotate_left(first);
-        let rows = read(&mut lease.conn, &buckets).await?;
+        let rows = bounded(read(&mut lease.conn, &buckets)).await?;
         if rows.is_empty() {
             return Ok(Round::Empty);
         }
@@ -154,7 +157,7 @@ impl Relay {
         let refused = self.report(&rows, &failures);
         let published =
             rows.iter().enumerate().filter(|(index, _)| !refused.contains(index)).map(|(_, row)| row);
-        delete(&mut lease.conn, published).await?;
+        bounded(delete(&mut lease.conn, published)).await?;
         Ok(if refused.is_empty() { Round::Published } else { Round::Refused })
     }
 
@@ -201,7 +204,7 @@ impl Relay {
 
     async fn sample_until(&self, shutdown: &CancellationToken) {
         while !shutdown.is_cancelled() {
-            match sample(&self.pool).await {
+            match bounded(sample(&self.pool)).await {
                 Ok((pending, age)) => self.metrics.outbox(pending, age),
                 // Logged where the relay meets it; the last values stand.
                 Err(error) => tracing::debug!(%error, "could not measure the outbox"),
@@ -253,6 +256,11 @@ async fn sample(pool: &PgPool) -> Result<(i64, Duration), sqlx::Error> {
     .fetch_one(pool)
     .await?;
     Ok((pending, Duration::try_from_secs_f64(age).unwrap_or_default()))
+}
+
+async fn bounded<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let late = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    tokio::time::timeout(STATEMENT_TIMEOUT, statement).await.map_err(late)?
 }
 
 async fn wait_or_stop(wait: Duration, shutdown: &CancellationToken) {

@@ -82,6 +82,8 @@ impl Shop {
 
     pub(crate) fn messaging_with(&self, metrics: &Metrics) -> Messaging {
         let options = ConsumerOptions {
+            // Small, so that a test's events make many batches.
+            batch_max: 40,
             transient_attempts: 3,
             retry_first: Duration::from_millis(10),
             retry_most: Duration::from_millis(200),
