@@ -1,4 +1,4 @@
-//! A mail, and as much of MIME as its reader needs.
+//! A mail as its reader needs it.
 
 /// Headers that this server writes before a mail in a file, for what only the envelope holds.
 const ENVELOPE_FROM: &str = "X-Envelope-From";
@@ -27,16 +27,15 @@ impl Mail {
         Some(folded.fold(value, |value, line| format!("{value} {}", line.trim())))
     }
 
-    /// The body, its transfer encoding undone.
+    /// The text that a person reads: the plain part where there are several, its transfer encoding undone.
     pub fn body(&self) -> String {
-        let body = self.split().1;
-        let encoding = self.header("Content-Transfer-Encoding").unwrap_or_default().to_ascii_lowercase();
-        let bytes = match encoding.as_str() {
-            "quoted-printable" => quoted_printable(body),
-            "base64" => base64(body),
-            _ => return body.to_owned(),
-        };
-        String::from_utf8_lossy(&bytes).replace("\r\n", "\n")
+        let parsed = mailparse::parse_mail(self.content.as_bytes());
+        let text = parsed.ok().and_then(|mail| {
+            let plain = mail.parts().find(|part| part.ctype.mimetype == "text/plain")?;
+            plain.get_body().ok()
+        });
+        // What is no mail is shown as it came.
+        text.unwrap_or_else(|| self.split().1.to_owned()).replace("\r\n", "\n")
     }
 
     fn split(&self) -> (&str, &str) {
@@ -58,48 +57,6 @@ impl Mail {
     }
 }
 
-/// RFC 2045, 6.7.
-fn quoted_printable(text: &str) -> Vec<u8> {
-    let text = text.replace("=\n", "");
-    let mut parts = text.split('=');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        match part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                bytes.extend(part.bytes().skip(2));
-            }
-            // Not valid; shown as it came.
-            None => bytes.extend(format!("={part}").bytes()),
-        }
-    }
-    bytes
-}
-
-/// RFC 2045, 6.8: characters outside of the alphabet are skipped.
-fn base64(text: &str) -> Vec<u8> {
-    let digits: Vec<u32> = text.bytes().filter_map(base64_digit).collect();
-    let mut bytes = Vec::new();
-    for group in digits.chunks(4) {
-        let word = group.iter().fold(0, |word, digit| word << 6 | digit) << (6 * (4 - group.len()));
-        let whole = word.to_be_bytes();
-        bytes.extend(whole.iter().skip(1).take(group.len().saturating_sub(1)));
-    }
-    bytes
-}
-
-fn base64_digit(byte: u8) -> Option<u32> {
-    let digit = match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    };
-    Some(digit.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,12 +75,25 @@ mod tests {
 
     #[test]
     fn encoded_bodies_are_decoded() {
-        let quoted =
-            mail("Content-Transfer-Encoding: quoted-printable\n\n25 =E2=82=AC, a soft=\n break, 1 =3D 1\n");
-        let base64 = mail("Content-Transfer-Encoding: base64\n\nMjUg4oKs\nCg==\n");
+        let quoted = mail(
+            "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n25 =E2=82=AC, a soft=\n break, 1 =3D 1\n",
+        );
+        let base64 = mail(
+            "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n\nMjUg4oKs\nCg==\n",
+        );
 
         assert_eq!(quoted.body(), "25 €, a soft break, 1 = 1\n");
         assert_eq!(base64.body(), "25 €\n");
+    }
+
+    #[test]
+    fn of_several_parts_the_plain_one_is_read() {
+        let mail = mail(
+            "Content-Type: multipart/alternative; boundary=\"x\"\n\n--x\nContent-Type: text/plain; charset=utf-8\n\n\
+             Hello\n--x\nContent-Type: text/html\n\n<p>Hello</p>\n--x--\n",
+        );
+
+        assert_eq!(mail.body().trim_end(), "Hello");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
-use kube::core::NamespaceResourceScope;
+use kube::core::{NamespaceResourceScope, TypeMeta};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -95,8 +95,7 @@ impl Resources<Planned> {
             fields.remove("status");
         }
         let mut object: DynamicObject = serde_json::from_value(json).map_err(encoding)?;
-        object.types =
-            Some(kube::core::TypeMeta { api_version: kind.api_version.clone(), kind: kind.kind.clone() });
+        object.types = Some(type_of(&kind));
         object.metadata.namespace = Some(self.owner.namespace.clone());
         object.metadata.owner_references = Some(vec![self.owner.reference.clone()]);
         object.labels_mut().insert(OWNER_LABEL.to_owned(), self.owner.reference.uid.clone());
@@ -138,8 +137,10 @@ impl Resources<Planned> {
                 let api = api(ctx, &self.owner, kind);
                 let list = api.list(mine).await;
                 let list = list.map_err(Error::kubernetes(format!("list {}", kind.plural)))?;
+                // The items of a list of built-in kinds do not say of which kind they are.
+                let typed = |object| DynamicObject { types: Some(type_of(kind)), ..object };
                 Ok::<_, Error>(
-                    list.items.into_iter().map(|object| (kind.clone(), object)).collect::<Vec<_>>(),
+                    list.items.into_iter().map(|object| (kind.clone(), typed(object))).collect::<Vec<_>>(),
                 )
             }
         });
@@ -178,6 +179,10 @@ impl Resources<Applied> {
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty()
     }
+}
+
+fn type_of(kind: &ApiResource) -> TypeMeta {
+    TypeMeta { api_version: kind.api_version.clone(), kind: kind.kind.clone() }
 }
 
 fn key(kind: &ApiResource, object: &DynamicObject) -> (String, String) {
