@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::home::{self, Home};
 use crate::process::run;
-use crate::provider::{Credentials, Provider, Status};
+use crate::provider::{self, Credentials, Provider, Status};
 use crate::state::{ProviderKind, State};
 use crate::tools::which;
 use crate::{images, ports, progress};
@@ -225,7 +225,8 @@ impl Provider for Kind {
             progress::step(&format!("image {}", application.image), || {
                 let build = images::docker_build(application, binary, &checkout, &self.home.join("images"))?;
                 run(&format!("build the image {}", application.image), build)?;
-                self.load(application.image)
+                self.load(application.image)?;
+                provider::restart_users(self, application.image)
             })?;
         }
         Ok(())

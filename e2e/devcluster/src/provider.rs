@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::bare::Bare;
 use crate::home::Home;
 use crate::kind::Kind;
+use crate::process::run;
 use crate::state::{ProviderKind, State};
 use crate::tools::which;
 
@@ -140,6 +141,26 @@ impl std::fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Credentials(***)")
     }
+}
+
+/// Restarts what runs an image whose content changed under the same name: Kubernetes does not look again.
+///
+/// # Errors
+/// When the API server does not answer.
+pub fn restart_users(provider: &dyn Provider, image: &str) -> Result<()> {
+    let columns = "jsonpath={range .items[*]}{.metadata.namespace} {.metadata.name} {.spec.template.spec.containers[*].image}{'\\n'}{end}";
+    let mut list = provider.kubectl()?;
+    list.args(["get", "deployments", "--all-namespaces", "-o", columns]);
+    for line in run("list the deployments", list)?.lines() {
+        let mut words = line.split(' ');
+        let (Some(namespace), Some(name)) = (words.next(), words.next()) else { continue };
+        if words.any(|used| used == image) {
+            let mut restart = provider.kubectl()?;
+            restart.args(["rollout", "restart", "--namespace", namespace, &format!("deployment/{name}")]);
+            run(&format!("restart {name}"), restart)?;
+        }
+    }
+    Ok(())
 }
 
 /// The provider of the cluster in `home`: the one that made it, else the one asked for, else what this machine has.

@@ -17,7 +17,7 @@ use nix::unistd::Uid;
 
 use crate::home::{Home, MARKER};
 use crate::packages::{self, Purpose};
-use crate::provider::{Credentials, Provider, Status};
+use crate::provider::{self, Credentials, Provider, Status};
 use crate::state::{ProviderKind, State};
 use crate::{home, images, progress, tools};
 
@@ -161,6 +161,7 @@ impl Provider for Bare {
                 }
                 let archive = images::build(application, binary, &checkout, &self.home.join("images"))?;
                 node::import_image(&components, application.image, &archive)?;
+                provider::restart_users(self, application.image)?;
                 drop(fs::remove_file(archive));
                 fs::write(&stamp_file, stamp)
                     .with_context(|| format!("cannot write {}", stamp_file.display()))
