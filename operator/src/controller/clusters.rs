@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use kafka_admin::{Admin, ConnectOptions, KafkaAdmin, UnavailableCause};
+use kafka_admin::{Admin, CoalesceOptions, Coalescing, ConnectOptions, KafkaAdmin, UnavailableCause};
 use kube::Client;
 
 use super::connection::{Missing, Secrets, fingerprint};
@@ -55,12 +55,7 @@ impl fmt::Debug for Clusters {
 impl Clusters {
     /// Clusters that are spoken to over the network, no call taking longer than `timeout`.
     pub fn new(client: Client, metrics: Arc<Metrics>, timeout: Duration) -> Self {
-        Self::with_connect(
-            client,
-            metrics,
-            timeout,
-            Box::new(|options| Ok(Arc::new(KafkaAdmin::connect(options)?))),
-        )
+        Self::with_connect(client, metrics, timeout, Box::new(connect))
     }
 
     /// Clusters whose clients `connect` opens.
@@ -125,6 +120,12 @@ impl Clusters {
         let known = open.values().filter(|entry| entry.cluster.servers == servers);
         known.filter_map(|entry| entry.cluster.id()).next().unwrap_or_else(|| servers.to_owned())
     }
+}
+
+/// Calls of many objects that come at about the same time become one request.
+fn connect(options: &ConnectOptions) -> Result<Arc<dyn Admin>, kafka_admin::Error> {
+    let admin = Arc::new(KafkaAdmin::connect(options)?);
+    Ok(Arc::new(Coalescing::new(admin, CoalesceOptions::default())))
 }
 
 /// What the last look at a cluster found.
@@ -255,5 +256,67 @@ impl Cluster {
             _ => {}
         }
         *current = health;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_admin::{MemoryAdmin, RequestKind};
+
+    use super::*;
+
+    fn cluster() -> (Arc<Cluster>, Arc<MemoryAdmin>) {
+        let memory = Arc::new(MemoryAdmin::new());
+        let cluster = Cluster {
+            key: "key".to_owned(),
+            servers: "kafka:9092".to_owned(),
+            admin: Arc::clone(&memory) as Arc<dyn Admin>,
+            metrics: Arc::new(Metrics::new().unwrap()),
+            health: Mutex::new(Health::Unknown),
+            probing: tokio::sync::Mutex::default(),
+        };
+        (Arc::new(cluster), memory)
+    }
+
+    fn asked(memory: &MemoryAdmin) -> u64 {
+        memory.request_counts().get(&RequestKind::DescribeCluster).copied().unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn many_objects_ask_a_new_cluster_once() {
+        let (cluster, memory) = cluster();
+
+        let all = futures::future::join_all((0..50).map(|_| cluster.reachable())).await;
+
+        assert!(all.iter().all(Result::is_ok));
+        assert_eq!(asked(&memory), 1);
+        assert!(cluster.id().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_is_down_is_asked_by_probes_only() {
+        let (cluster, memory) = cluster();
+        memory.go_down();
+        cluster.probe().await;
+
+        for _ in 0..10 {
+            assert_eq!(cluster.reachable().await.unwrap_err().reason(), "BrokerUnreachable");
+        }
+        let asked_while_down = asked(&memory);
+        memory.come_up();
+        cluster.probe().await;
+
+        assert_eq!(asked_while_down, 1);
+        assert!(cluster.reachable().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_error_about_one_topic_says_nothing_about_the_cluster() {
+        let (cluster, _memory) = cluster();
+        cluster.probe().await;
+
+        cluster.note(&kafka_admin::Error::NotAuthorized { message: "topic orders".to_owned() });
+
+        assert!(cluster.reachable().await.is_ok());
     }
 }

@@ -41,7 +41,8 @@ impl Default for Settings {
         Self {
             namespace: None,
             orders_image: "orderpipeline/orders:dev".to_owned(),
-            concurrency: 32,
+            // Enough that the Kafka requests of many objects meet and become few.
+            concurrency: 100,
             resync: Duration::from_secs(600),
             drift_interval: Duration::from_secs(30),
             cleanup_timeout: Duration::from_secs(60),

@@ -1,5 +1,6 @@
 //! Runs the controller of one kind: the watch of its objects, and around each pass a span, metrics and backoff.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::{Future, ready};
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use kube::core::NamespaceResourceScope;
+use kube::core::object::HasStatus;
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -17,11 +19,16 @@ use tracing::Instrument;
 use super::context::Context;
 use super::error::Error;
 use super::outcome::Outcome;
+use super::status::HasConditions;
 use super::watches;
+use crate::crd::conditions::{self, ConditionType, State};
 use crate::metrics::PassResult;
 
 /// A burst of events about one object (its own status write, those of its children) becomes one pass.
 const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// How often the objects are counted for the metrics.
+const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the runner needs of a kind of ours.
 pub trait Kind:
@@ -69,7 +76,8 @@ pub async fn run<K, F, P>(
     ctx: Arc<Context>,
     pass: P,
 ) where
-    K: Kind,
+    K: Kind + HasStatus,
+    K::Status: HasConditions,
     P: Fn(Arc<K>, Arc<Context>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Outcome, Error>> + Send + 'static,
 {
@@ -89,9 +97,36 @@ pub async fn run<K, F, P>(
         });
     tokio::select! {
         () = passes => {}
-        () = watches::audit(name, store, Arc::clone(&ctx)) => {}
+        () = watches::audit(name, store.clone(), Arc::clone(&ctx)) => {}
+        () = count(name, store, &ctx) => {}
     }
     tracing::info!(controller = name, "controller ended");
+}
+
+/// Counts the objects by the state of their `Ready`, for as long as it is polled.
+async fn count<K>(name: &'static str, store: Store<K>, ctx: &Context)
+where
+    K: Kind + HasStatus,
+    K::Status: HasConditions,
+{
+    loop {
+        tokio::time::sleep(COUNT_INTERVAL).await;
+        let mut counts =
+            BTreeMap::from([State::True, State::False, State::Unknown].map(|state| (state.name(), 0)));
+        for object in store.state() {
+            let conditions = object.status().map(HasConditions::conditions).unwrap_or_default();
+            let ready = conditions::find(conditions, ConditionType::Ready);
+            let state = ready.map_or(State::Unknown.name(), |ready| ready.status.as_str());
+            counts.entry(state_name(state)).and_modify(|count| *count += 1);
+        }
+        counts.into_iter().for_each(|(ready, count)| ctx.metrics.set_objects(name, ready, count));
+    }
+}
+
+/// The state of this name; what is no state is as good as unknown.
+fn state_name(name: &str) -> &'static str {
+    let known = [State::True, State::False].map(State::name);
+    known.into_iter().find(|known| *known == name).unwrap_or(State::Unknown.name())
 }
 
 /// One pass, with everything around it that is the same for every kind.

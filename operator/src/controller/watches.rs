@@ -70,8 +70,7 @@ pub async fn audit<K: Kind>(name: &'static str, store: Store<K>, ctx: Arc<Contex
     loop {
         tokio::time::sleep(AUDIT_INTERVAL).await;
         let cached = cached_versions(&store);
-        let missed =
-            suspects.iter().any(|(uid, version)| cached.get(uid).map_or("", String::as_str) == version);
+        let missed = missed(&suspects, &cached);
         ctx.watches.set_stuck(name, missed);
         if missed {
             tracing::error!(
@@ -106,6 +105,11 @@ fn version<K: kube::Resource>(object: &K) -> Option<(String, String)> {
     Some((object.uid()?, object.resource_version()?))
 }
 
+/// Whether the cache still holds, a round later, what was out of date a round ago.
+fn missed(suspects: &Versions, cached: &Versions) -> bool {
+    suspects.iter().any(|(uid, version)| cached.get(uid).map_or("", String::as_str) == version)
+}
+
 /// Cached versions (empty where there is none) of the objects on which cache and list disagree.
 fn differing(cached: &Versions, listed: &Versions) -> Versions {
     let uids: BTreeSet<&String> = cached.keys().chain(listed.keys()).collect();
@@ -132,6 +136,18 @@ mod tests {
             differing(&cached, &listed),
             versions(&[("changed", "1"), ("deleted", "1"), ("added", "")])
         );
+    }
+
+    #[test]
+    fn only_a_change_that_never_arrived_is_missed() {
+        let suspects = versions(&[("changed", "1"), ("deleted", "1"), ("added", "")]);
+
+        let late = versions(&[("changed", "2"), ("added", "1")]);
+
+        assert!(!missed(&suspects, &late));
+        assert!(missed(&suspects, &versions(&[("changed", "1"), ("added", "1")])));
+        assert!(missed(&suspects, &versions(&[("changed", "2")])));
+        assert!(!missed(&Versions::new(), &late));
     }
 
     #[test]

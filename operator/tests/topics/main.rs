@@ -1,10 +1,13 @@
 //! `KafkaTopic`: what is planned for a spec (golden files), the rules of the CRDs on a real apiserver, and the
 //! controller against a real apiserver and a real broker.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends there, with the cause")]
+
 mod crds_fresh;
 mod life;
 mod ownership;
 mod plan_golden;
+mod process;
 mod rules;
 mod trouble;
 mod world;

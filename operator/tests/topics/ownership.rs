@@ -122,7 +122,7 @@ async fn a_topic_that_replaced_the_objects_own_is_not_deleted() {
     world.meanwhile_create(NewTopic::named(world.topic_name()).partitions(1)).await;
     world.delete("orders").await;
 
-    world.start();
+    world.start().await;
     world.gone("orders").await;
 
     assert!(world.event("orders", "TopicKept").await.contains("this object stood for"));

@@ -162,6 +162,47 @@ async fn nothing_is_written_and_no_object_asks_kafka_when_nothing_changed() {
     world.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_objects_cost_few_requests() {
+    const OBJECTS: usize = 200;
+    let mut world = World::new().await;
+    // All there before the operator: what a restart meets.
+    world.stop().await;
+    let create = |number: usize| {
+        let world = &world;
+        async move {
+            let spec = json!({"partitions": 1, "topicName": unique("many")});
+            world.create_named(&format!("many-{number}"), spec).await
+        }
+    };
+    futures::future::join_all((0..OBJECTS).map(create)).await;
+
+    let started = std::time::Instant::now();
+    world.start().await;
+    eventually("all ready", || async {
+        let ready = ready(&world).await;
+        if ready == OBJECTS { Ok(()) } else { Err(format!("{ready} are ready")) }
+    })
+    .await;
+    let took = started.elapsed();
+
+    let clusters = world.ctx.clusters.all();
+    let counts: Vec<_> = clusters.iter().map(|cluster| cluster.admin().request_counts()).collect();
+    let requests: u64 = counts.iter().flat_map(BTreeMap::values).sum();
+    println!("{OBJECTS} topics took {took:?} and {requests} requests: {counts:?}");
+    // One by one it would be five for each: is it there (two), create, does it show (two).
+    assert!(requests < OBJECTS as u64, "{requests} requests: {counts:?}");
+    world.end().await;
+}
+
+async fn ready(world: &World) -> usize {
+    let list = world.api().list(&kube::api::ListParams::default()).await.unwrap();
+    let ready = |topic: &&operator::crd::KafkaTopic| {
+        topic.status.as_ref().is_some_and(|status| is(status, ConditionType::Ready))
+    };
+    list.iter().filter(ready).count()
+}
+
 /// Waits until every object was looked at once more without anything being written.
 async fn settled(world: &World, objects: u64) {
     let (mut writes, mut seen) = (u64::MAX, 0);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use devcluster::testing::{apiserver, kafka, unique};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kafka_admin::{
     Admin, ConfigAlteration, ConnectOptions, KafkaAdmin, Mode, NewTopic, PartitionGrowth, TopicDescription,
@@ -44,10 +45,11 @@ pub(crate) struct World {
     task: tokio::task::JoinHandle<()>,
 }
 
-fn operator(client: &Client, namespace: &str) -> (Arc<Context>, tokio::task::JoinHandle<()>) {
+async fn operator(namespace: &str) -> (Arc<Context>, tokio::task::JoinHandle<()>) {
     let settings = Settings { namespace: Some(namespace.to_owned()), ..settings() };
     let metrics = Arc::new(Metrics::new().unwrap());
-    let ctx = Arc::new(Context::new(client.clone(), metrics, settings, CancellationToken::new()));
+    let ctx =
+        Arc::new(Context::new(client_of_the_operator().await, metrics, settings, CancellationToken::new()));
     let task = tokio::spawn(topic::run(Arc::clone(&ctx)));
     (ctx, task)
 }
@@ -66,15 +68,26 @@ fn settings() -> Settings {
 /// The shared apiserver with our CRDs in it.
 pub(crate) async fn client() -> Client {
     static CRDS: LazyLock<tokio::sync::Mutex<bool>> = LazyLock::new(tokio::sync::Mutex::default);
-    let kubeconfig = Kubeconfig::read_from(apiserver().kubeconfig()).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-    let client = Client::try_from(config).unwrap();
+    let client = Client::try_from(config().await).unwrap();
     let mut installed = CRDS.lock().await;
     if !*installed {
         install_crds(&client).await;
+        install_rights(&client).await;
         *installed = true;
     }
     client
+}
+
+async fn config() -> Config {
+    let kubeconfig = Kubeconfig::read_from(apiserver().kubeconfig()).unwrap();
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
+}
+
+/// The apiserver with the rights that `manifests/base` gives the operator, and no other.
+async fn client_of_the_operator() -> Client {
+    let mut config = config().await;
+    config.auth_info.impersonate = Some("system:serviceaccount:orderpipeline-system:operator".to_owned());
+    Client::try_from(config).unwrap()
 }
 
 pub(crate) async fn namespace(client: &Client) -> String {
@@ -94,7 +107,7 @@ impl World {
     pub(crate) async fn with(servers: &str) -> Self {
         let client = client().await;
         let namespace = namespace(&client).await;
-        let (ctx, task) = operator(&client, &namespace);
+        let (ctx, task) = operator(&namespace).await;
         let admin = KafkaAdmin::connect(&ConnectOptions::plaintext(servers)).unwrap();
         let topic = unique("orders");
         Self { client, namespace, servers: servers.to_owned(), topic, admin, ctx, task }
@@ -111,8 +124,8 @@ impl World {
     }
 
     /// Another process takes over.
-    pub(crate) fn start(&mut self) {
-        (self.ctx, self.task) = operator(&self.client, &self.namespace);
+    pub(crate) async fn start(&mut self) {
+        (self.ctx, self.task) = operator(&self.namespace).await;
     }
 
     pub(crate) fn api(&self) -> Api<KafkaTopic> {
@@ -323,4 +336,30 @@ async fn install_crds(client: &Client) {
         topics.list(&ListParams::default()).await.map(drop).map_err(|error| error.to_string())
     })
     .await;
+}
+
+async fn install_rights(client: &Client) {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/base/rbac.yaml");
+    let text = std::fs::read_to_string(file).unwrap();
+    let params = PatchParams::apply("test").force();
+    for document in text.split("\n---\n") {
+        let object: Value = serde_saphyr::from_str(document).unwrap();
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let patch = Patch::Apply(&object);
+        match object["kind"].as_str().unwrap() {
+            "ClusterRole" => {
+                drop(Api::<ClusterRole>::all(client.clone()).patch(name, &params, &patch).await.unwrap())
+            }
+            "ClusterRoleBinding" => {
+                drop(
+                    Api::<ClusterRoleBinding>::all(client.clone())
+                        .patch(name, &params, &patch)
+                        .await
+                        .unwrap(),
+                );
+            }
+            // Impersonation needs no ServiceAccount.
+            _ => {}
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Carries out a plan in Kafka.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use kafka_admin::{Batch, ConfigAlteration, ConfigChange, Mode, NewTopic, PartitionGrowth, Retry};
@@ -14,8 +15,11 @@ use crate::crd::conditions::Explanation;
 
 /// How long a change may take to show: brokers learn of it one after the other, usually within milliseconds.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
-/// First wait between looks; doubled each time.
+/// First wait for it; doubled each time.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
+/// Looks are taken at multiples of this since the process began: all passes that wait look together, and
+/// their looks become one request.
+const LOOK_GRID: Duration = Duration::from_millis(100);
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -122,6 +126,8 @@ pub async fn until_visible(
     let deadline = tokio::time::Instant::now() + VISIBLE_WITHIN;
     let mut wait = FIRST_LOOK;
     loop {
+        tokio::time::sleep_until(on_grid(tokio::time::Instant::now() + wait)).await;
+        wait *= 2;
         let sighting = look_at(cluster, &wanted.name).await;
         let observed = sighting.map_err(Error::kafka(format!("read topic {}", wanted.name)))?;
         if observed.as_ref().is_some_and(|topic| shows(wanted, topic)) {
@@ -130,9 +136,15 @@ pub async fn until_visible(
         if tokio::time::Instant::now() + wait > deadline {
             return Ok(None);
         }
-        tokio::time::sleep(wait).await;
-        wait *= 2;
     }
+}
+
+/// The first point of the grid that is not before `at`.
+fn on_grid(at: tokio::time::Instant) -> tokio::time::Instant {
+    static ORIGIN: LazyLock<tokio::time::Instant> = LazyLock::new(tokio::time::Instant::now);
+    let past = at.saturating_duration_since(*ORIGIN).as_millis();
+    let missing = past.next_multiple_of(LOOK_GRID.as_millis()) - past;
+    at + Duration::from_millis(u64::try_from(missing).unwrap_or_default())
 }
 
 /// Whether nothing is left to change.

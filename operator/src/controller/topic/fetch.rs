@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
@@ -95,23 +96,50 @@ pub fn memory(topic: &KafkaTopic) -> Memory {
     }
 }
 
-/// The oldest other object that stands for the same topic, if it is older than `topic`.
+/// The object that stands for the same topic with more right, if there is one.
 fn older_claimant(
     ctx: &Context,
     topic: &KafkaTopic,
     peers: &Store<KafkaTopic>,
 ) -> Option<ObjectRef<KafkaTopic>> {
-    let age = |topic: &KafkaTopic| (topic.creation_timestamp().map(|time| time.0), topic.uid());
     let name = effective_name(topic);
     let same_topic = |peer: &KafkaTopic| {
         let servers = |topic: &KafkaTopic| ctx.clusters.identity(&topic.spec.kafka.bootstrap.servers);
         effective_name(peer) == name && servers(peer) == servers(topic)
     };
-    let older = |peer: &Arc<KafkaTopic>| age(peer) < age(topic) && same_topic(peer);
-    peers
-        .state()
-        .into_iter()
-        .filter(older)
-        .min_by_key(|peer| age(peer))
-        .map(|peer| ObjectRef::from_obj(&*peer))
+    let older = |peer: &Arc<KafkaTopic>| rank(peer) < rank(topic) && same_topic(peer);
+    let older = peers.state().into_iter().filter(older).min_by_key(|peer| rank(peer));
+    older.map(|peer| ObjectRef::from_obj(&*peer))
+}
+
+/// The older has more right to a topic. Ages are whole seconds, so of two made in the same second it is the
+/// one that has the topic already.
+fn rank(topic: &KafkaTopic) -> (Option<Timestamp>, bool, Option<String>) {
+    let has_topic = topic.status.as_ref().is_some_and(|status| status.topic_id.is_some());
+    (topic.creation_timestamp().map(|time| time.0), !has_topic, topic.uid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(uid: &str, second: u8, topic_id: Option<&str>) -> KafkaTopic {
+        let created = format!("2026-01-01T00:00:0{second}Z");
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "KafkaTopic",
+            "metadata": {"name": uid, "uid": uid, "creationTimestamp": created},
+            "spec": {"kafka": {"bootstrap": {"servers": "kafka:9092"}}},
+            "status": {"topicId": topic_id},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_older_has_more_right_and_then_the_one_that_has_the_topic() {
+        let older = object("z", 1, None);
+
+        assert!(rank(&older) < rank(&object("a", 2, Some("id"))));
+        assert!(rank(&object("z", 1, Some("id"))) < rank(&object("a", 1, None)));
+        assert!(rank(&object("a", 1, None)) < rank(&object("b", 1, None)));
+    }
 }
