@@ -95,7 +95,7 @@ pub fn kafka_reason(error: &kafka_admin::Error) -> &'static str {
     use kafka_admin::Error as Kafka;
     match error {
         Kafka::NotFound { .. } => "TopicNotFound",
-        Kafka::AlreadyExists { .. } => "TopicExists",
+        Kafka::AlreadyExists { .. } => "TopicAppeared",
         Kafka::InvalidConfig { .. } => "InvalidConfig",
         Kafka::InvalidPartitions { .. } => "InvalidPartitions",
         Kafka::InvalidReplication { .. } => "InvalidReplicas",

@@ -191,7 +191,8 @@ async fn many_objects_cost_few_requests() {
     let requests: u64 = counts.iter().flat_map(BTreeMap::values).sum();
     println!("{OBJECTS} topics took {took:?} and {requests} requests: {counts:?}");
     // One by one it would be five for each: is it there (two), create, does it show (two).
-    assert!(requests < OBJECTS as u64, "{requests} requests: {counts:?}");
+    // How often is asked whether it shows depends on how long the broker takes, hence the wide margin.
+    assert!(requests < 2 * OBJECTS as u64, "{requests} requests: {counts:?}");
     world.end().await;
 }
 

@@ -1,4 +1,24 @@
 //! The controller of `KafkaTopic`: fetch → validate → plan → apply → status.
+//!
+//! Reasons of `Ready`, which are API:
+//!
+//! | reason | beside it | meaning |
+//! |---|---|---|
+//! | `Synced` | | the topic is as the spec says |
+//! | `Creating`, `Propagating` | Reconciling | under way |
+//! | `SecretNotFound`, `SecretKeyNotFound` | Reconciling | something that `spec.kafka` names is missing |
+//! | `BrokerUnreachable`, `KafkaError`, `KubernetesError`, `ForbiddenByKubernetes` | Reconciling | being retried |
+//! | `TopicNotFound`, `TopicAppeared` | Reconciling | the topic came or went meanwhile; being retried |
+//! | `DeletionBlocked` | Reconciling | the topic cannot be deleted yet; the object is let go within a bound |
+//! | `InvalidSpec` | Stalled | the spec cannot be carried out |
+//! | `TopicNameTaken` | Stalled | an older object stands for the topic |
+//! | `TopicExists`, `TopicDiffers` | Stalled | the topic was there before and may not be taken over |
+//! | `PartitionDecreaseRefused`, `ReplicasChangeRefused` | Stalled | Kafka cannot do that |
+//! | `InvalidConfig`, `InvalidPartitions`, `InvalidReplicas`, `InvalidRequest` | Stalled | the broker refuses |
+//! | `RefusedByClusterPolicy`, `NotAuthorized`, `NotAuthenticated` | Stalled | the cluster refuses |
+//!
+//! Events besides transitions of `Ready`: `TopicCreated`, `TopicRecreated`, `TopicAdopted`, `PartitionsAdded`,
+//! `ConfigChanged`; at the end `TopicDeleted`, `TopicGone`, `TopicRetained`, `TopicKept`, `CleanupSkipped`.
 
 pub mod apply;
 pub mod cleanup;
