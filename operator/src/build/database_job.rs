@@ -14,7 +14,8 @@ use crate::crd::order_pipeline::{Profile, SecretKeyRef};
 
 /// Where the Job finds a folder per service with its `DATABASE_URL`.
 const DATABASES_DIR: &str = "/run/orderpipeline/databases";
-/// A finished Job stays this long, for whoever wants its logs. A failed one is tried again when it is gone.
+/// A failed Job stays this long for whoever wants its logs, then it is tried again. A successful one is removed by
+/// the operator before that.
 const KEEP_SECONDS: i32 = 600;
 /// Retries, with pauses of 10, 20, 40 and 80 s in between: longer than a database server's restart.
 const RETRIES: i32 = 4;

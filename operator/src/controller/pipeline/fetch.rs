@@ -4,16 +4,14 @@
 //! pipeline names, and a password is never generated a second time because a cache was behind.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 
 use contract::Service;
 use futures::future::try_join_all;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
-use kube::core::{NamespaceResourceScope, PartialObjectMeta};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::core::PartialObjectMeta;
+use kube::{Api, Client, ResourceExt};
 use rand::Rng;
 use rand::distr::Alphanumeric;
 use secrecy::SecretString;
@@ -35,8 +33,6 @@ pub(super) struct Observed {
     pub passwords: BTreeMap<Service, SecretString>,
     /// Names of our Deployments.
     pub deployments: BTreeSet<String>,
-    /// Names of our Jobs.
-    pub jobs: BTreeSet<String>,
 }
 
 /// Reads what a pass over `pipeline` needs.
@@ -47,14 +43,13 @@ pub(super) async fn fetch(
     owner: &Owner,
 ) -> Result<Observed, Error> {
     let api: Api<Secret> = Api::namespaced(client.clone(), owner.namespace());
-    let (secrets, passwords, deployments, jobs) = futures::future::try_join4(
+    let (secrets, passwords, deployments) = futures::future::try_join3(
         secrets(&api, pipeline),
         passwords(&api, valid),
-        names::<Deployment>(client, pipeline, owner),
-        names::<Job>(client, pipeline, owner),
+        deployments(client, pipeline, owner),
     )
     .await?;
-    Ok(Observed { secrets, passwords, deployments, jobs })
+    Ok(Observed { secrets, passwords, deployments })
 }
 
 async fn secrets(api: &Api<Secret>, pipeline: &OrderPipeline) -> Result<Secrets, Error> {
@@ -86,14 +81,16 @@ fn new_password() -> SecretString {
     SecretString::from(password)
 }
 
-async fn names<K>(client: &Client, pipeline: &OrderPipeline, owner: &Owner) -> Result<BTreeSet<String>, Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
-{
-    let api: Api<PartialObjectMeta<K>> = Api::namespaced(client.clone(), owner.namespace());
+/// Names of our Deployments.
+async fn deployments(
+    client: &Client,
+    pipeline: &OrderPipeline,
+    owner: &Owner,
+) -> Result<BTreeSet<String>, Error> {
+    let api: Api<PartialObjectMeta<Deployment>> = Api::namespaced(client.clone(), owner.namespace());
     let mine = format!("{OWNER_LABEL}={}", pipeline.uid().unwrap_or_default());
     let list = api.list_metadata(&ListParams::default().labels(&mine)).await;
-    let list = list.map_err(Error::kubernetes(format!("list {}", K::plural(&()))))?;
+    let list = list.map_err(Error::kubernetes("list deployments"))?;
     // What is on its way out does not count: it will have to be made anew.
     let alive = list.items.iter().filter(|object| object.metadata.deletion_timestamp.is_none());
     Ok(alive.map(ResourceExt::name_any).collect())

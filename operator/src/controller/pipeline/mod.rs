@@ -135,19 +135,16 @@ async fn apply(
 ) -> Result<Applied, Error> {
     let job = plan.job.name_any();
     let prepared = pipeline.status.as_ref().and_then(|status| status.database.as_ref());
-    let prepared = prepared.is_some_and(|database| database.prepared_by == job);
+    let databases = match prepared {
+        Some(database) if database.prepared_by == job => Databases::Prepared,
+        Some(_) | None => Databases::Unprepared,
+    };
 
-    let foundations =
-        foundations(&plan, owner, !prepared || observed.jobs.contains(&job))?.apply(ctx).await?;
+    let foundations = foundations(&plan, owner, databases)?.apply(ctx).await?;
     let topics = Tally::of(foundations.all::<KafkaTopic>().map(|topic| progress::topic(&topic)));
-    let database = match foundations.get::<Job>(&job) {
-        Some(job) if !prepared => progress::job(&job),
-        Some(_) | None => Progress::Done,
-    };
-    let ready = match (&topics.progress, &database) {
-        (Progress::Done, Progress::Done) => Foundations::Ready,
-        _ => Foundations::Pending,
-    };
+    let database = foundations.get::<Job>(&job).map_or(Progress::Done, |job| progress::job(&job));
+    let all_there = topics.progress == Progress::Done && database == Progress::Done;
+    let ready = if all_there { Foundations::Ready } else { Foundations::Pending };
 
     let workloads = workloads(&plan, ready, &observed.deployments, owner)?.apply(ctx).await?;
     let services = plan.workloads.iter().map(|objects| {
@@ -160,8 +157,18 @@ async fn apply(
     Ok(Applied { topics, services: Tally::of(services), database, prepared_by })
 }
 
-/// What services need before they start. A Job that is done and was removed is not made again.
-fn foundations(plan: &Plan, owner: &Owner, with_job: bool) -> Result<Resources<apply::Planned>, Error> {
+/// Whether the databases are as the plan's Job would make them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Databases {
+    /// The status remembers that this very Job was done.
+    Prepared,
+    /// It has to run.
+    Unprepared,
+}
+
+/// What services need before they start. A Job whose work is done is not part of it any more, so it is removed:
+/// nobody needs its finished pod, and what it did stands in the status.
+fn foundations(plan: &Plan, owner: &Owner, databases: Databases) -> Result<Resources<apply::Planned>, Error> {
     let mut resources = Resources::of(owner.clone());
     resources.prune_kind::<KafkaTopic>().prune_kind::<Secret>().prune_kind::<Job>();
     for topic in &plan.topics {
@@ -171,8 +178,11 @@ fn foundations(plan: &Plan, owner: &Owner, with_job: bool) -> Result<Resources<a
     for secret in &plan.secrets {
         resources.add(secret.clone())?;
     }
-    if with_job {
-        resources.add(plan.job.clone())?;
+    match databases {
+        Databases::Prepared => {}
+        Databases::Unprepared => {
+            resources.add(plan.job.clone())?;
+        }
     }
     Ok(resources)
 }

@@ -92,7 +92,7 @@ fn passwords() -> BTreeMap<Service, SecretString> {
     "spec.services.order.env[DATABASE_URL] is set by the operator; remove it"
 )]
 #[case::variable_twice(
-    "services: {order: {env: [{name: A, value: x}, {name: A, value: y}]}}",
+    "services: {order: {env: [{name: A, value: x}, {name: A, value: z}]}}",
     "spec.services.order.env[A] is there twice; remove one"
 )]
 #[case::variable_and_config(

@@ -1,0 +1,49 @@
+//! What the API server refuses by the rules of the definition: each rule once, with its message.
+
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use operator::crd::OrderPipeline;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+#[rstest]
+#[case::name(json!({"metadata": {"name": "1shop"}}), "metadata.name must be at most 40")]
+#[case::long_name(json!({"metadata": {"name": "a".repeat(41)}}), "metadata.name must be at most 40")]
+#[case::service(json!({"spec": {"services": {"paymet": {}}}}), "there are: order, inventory, notification")]
+#[case::step(json!({"spec": {"saga": {"steps": ["packing"]}}}), "there are: inventory, payment, shipping")]
+#[case::step_twice(json!({"spec": {"saga": {"steps": ["inventory", "inventory"]}}}), "names a step twice")]
+#[case::topic(json!({"spec": {"topics": {"overrides": {"orders.made": {}}}}}), "topics.overrides names a topic")]
+#[case::duration(json!({"spec": {"topics": {"retention": "forever"}}}), "spec.topics.retention")]
+#[case::prefix(json!({"spec": {"topics": {"prefix": "a b"}}}), "spec.topics.prefix")]
+#[case::credentials(
+    json!({"spec": {"kafka": {"bootstrap": {"security": {"protocol": "SASL_PLAINTEXT"}}}}}),
+    "need `credentials`"
+)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_be_refused_at_once_is(#[case] change: Value, #[case] message: &str) {
+    let world = World::new().await;
+
+    let api: Api<OrderPipeline> = world.api();
+    let refusal = api.create(&PostParams::default(), &world.pipeline(change)).await.unwrap_err();
+
+    assert!(refusal.to_string().contains(message), "{refusal}");
+    world.end().await;
+}
+
+#[rstest]
+#[case::prefix(json!({"topics": {"prefix": "other."}}), "topics.prefix cannot be changed")]
+#[case::partitions(json!({"topics": {"partitions": 2}}), "topics.partitions can only grow")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_changed_stays(#[case] change: Value, #[case] message: &str) {
+    let world = World::without_secrets().await;
+    world.create(json!({})).await;
+
+    let patch = Patch::Merge(json!({ "spec": change }));
+    let refusal =
+        world.api::<OrderPipeline>().patch("shop", &PatchParams::default(), &patch).await.unwrap_err();
+
+    assert!(refusal.to_string().contains(message), "{refusal}");
+    world.end().await;
+}

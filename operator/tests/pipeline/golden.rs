@@ -1,0 +1,107 @@
+//! Specs and all objects that are made of them, compared as a whole. After an intended change:
+//! `INSTA_UPDATE=always cargo test -p operator --test pipeline golden`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use contract::Service;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use operator::build::labels::PipelineId;
+use operator::controller::pipeline::access::{Secrets, resolve};
+use operator::controller::pipeline::plan::{Plan, plan};
+use operator::controller::pipeline::validate::validate;
+use operator::crd::OrderPipeline;
+use secrecy::SecretString;
+use serde::Serialize;
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
+}
+
+fn secret(name: &str, data: &[(&str, &str)]) -> (String, Secret) {
+    let data = data.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec())));
+    (name.to_owned(), Secret { data: Some(data.collect()), ..Secret::default() })
+}
+
+fn secrets() -> Secrets {
+    Secrets::from([
+        secret("kafka-credentials", &[("username", "shop"), ("password", "kafka-password")]),
+        secret("kafka-ca", &[("ca.crt", "certificate")]),
+        secret(
+            "postgres-admin",
+            &[("url", "postgres://admin:admin-password@postgres.postgres.svc:5432/postgres")],
+        ),
+    ])
+}
+
+/// Every object of the pipeline in `file`, in the order of application.
+fn objects(file: &Path) -> String {
+    let text = std::fs::read_to_string(file).unwrap();
+    let pipeline: OrderPipeline = serde_saphyr::from_str(&text).unwrap();
+    let id = PipelineId { namespace: "shop".to_owned(), name: pipeline.metadata.name.clone().unwrap() };
+    let valid = validate(id, &pipeline.spec, "orders:0.1.0").unwrap();
+    let passwords: BTreeMap<Service, SecretString> = valid
+        .services
+        .iter()
+        .map(|service| (service.service, SecretString::from("database-password")))
+        .collect();
+    let access = resolve(&valid, &secrets(), &passwords).unwrap();
+    let documents: Vec<String> = flatten(plan(&valid, &access))
+        .iter()
+        .map(|object| serde_saphyr::to_string(object).unwrap())
+        .collect();
+    documents.join("---\n")
+}
+
+fn flatten(plan: Plan) -> Vec<Value> {
+    let mut all: Vec<Value> = plan.topics.iter().map(json).collect();
+    all.extend(plan.secrets.iter().map(json));
+    all.push(json(&plan.job));
+    for objects in plan.workloads {
+        all.extend([json(&objects.service_account), json(&objects.config_map), json(&objects.deployment)]);
+        all.extend(objects.address.iter().map(json));
+    }
+    all
+}
+
+/// Without what is not stated: the controller drops it too.
+fn json(object: &impl Serialize) -> Value {
+    fn drop_nulls(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                fields.retain(|_, field| !field.is_null());
+                fields.values_mut().for_each(drop_nulls);
+            }
+            Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let mut value = serde_json::to_value(object).unwrap();
+    drop_nulls(&mut value);
+    value
+}
+
+fn check(name: &str, file: &Path) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../golden");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, objects(file)));
+}
+
+#[test]
+fn golden_the_demo() {
+    check("demo", &root().join("../manifests/demo/pipeline.yaml"));
+}
+
+#[test]
+fn golden_production_with_everything_said() {
+    check("production", &root().join("tests/golden/production.yaml"));
+}
+
+#[test]
+fn golden_a_subset_of_the_services() {
+    check("subset", &root().join("tests/golden/subset.yaml"));
+}
