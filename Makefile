@@ -38,6 +38,15 @@ prerequisites: devcluster ## Install what the build and the cluster need (as roo
 binaries: prerequisites
 	cargo build --locked --workspace --bins
 
+# What the images are called: `make images IMAGE_PREFIX=registry.example/orderpipeline IMAGE_TAG=1.0`.
+IMAGE_PREFIX ?= orderpipeline
+IMAGE_TAG    ?= dev
+
+.PHONY: images
+images: ## Build the images with Docker
+	docker build -f operator/Dockerfile -t $(IMAGE_PREFIX)/operator:$(IMAGE_TAG) .
+	docker build -f services/Dockerfile -t $(IMAGE_PREFIX)/orders:$(IMAGE_TAG) .
+
 .PHONY: crds
 crds: prerequisites ## Generate crds/ from the Rust types
 	cargo run --locked -q -p operator --bin crdgen -- crds
