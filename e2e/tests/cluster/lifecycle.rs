@@ -12,7 +12,7 @@ use crate::shop::{CHANGE_LIMIT, READY_LIMIT, ready, wait_for};
 
 /// The demo's pipeline in another namespace, with topics of its own.
 fn other_pipeline(namespace: &str) -> String {
-    let demo = fs::read_to_string(root().join("manifests/demo/pipeline.yaml")).unwrap();
+    let demo = fs::read_to_string(root().join("manifests/demo/pipeline.yaml")).expect("the demo is there");
     let moved = demo
         .replace("  name: shop\n", &format!("  name: shop\n  namespace: {namespace}\n"))
         .replace("  database:\n", &format!("  topics: {{prefix: {namespace}.}}\n  database:\n"));

@@ -86,10 +86,20 @@ async fn a_setting_that_kafka_does_not_know_is_named_in_the_condition() {
 }
 
 async fn partitions(kafka: &impl Admin, topic: &TopicName) -> usize {
-    kafka.describe_topics(std::slice::from_ref(topic)).await.remove(0).unwrap().partitions.len()
+    kafka
+        .describe_topics(std::slice::from_ref(topic))
+        .await
+        .remove(0)
+        .expect("the topic is described")
+        .partitions
+        .len()
 }
 
 async fn retention(kafka: &impl Admin, topic: &TopicName) -> Option<String> {
-    let config = kafka.describe_configs(std::slice::from_ref(topic)).await.remove(0).unwrap();
+    let config = kafka
+        .describe_configs(std::slice::from_ref(topic))
+        .await
+        .remove(0)
+        .expect("its settings are described");
     config.value("retention.ms").map(str::to_owned)
 }
