@@ -249,6 +249,12 @@ impl Node {
         // Readable by this user only, as everything that a broker keeps.
         fs::set_permissions(&dir, Permissions::from_mode(0o700))?;
         fs::write(dir.join("server.properties"), config::render(id, &data, options))?;
+        // A broker looks up the name of its own address for each login, which takes ten seconds where the name
+        // server cannot be reached, as in a network namespace: it gets all names it needs from a file.
+        let hosts = dir.join("hosts");
+        fs::write(&hosts, format!("127.0.0.1 localhost\n{} broker-{id}\n", options.bind))?;
+        let mut java_options = vec![format!("-Djdk.net.hosts.file={}", hosts.display())];
+        java_options.extend(installation.java_options(options.tuning));
         let ports = id.checked_sub(1).and_then(|index| options.nodes.get(index));
         Ok(Self {
             id,
@@ -256,7 +262,7 @@ impl Node {
             launcher: options.launcher.clone(),
             port: ports.context("a broker without ports")?.plaintext,
             java: installation.java.program.clone(),
-            java_options: installation.java_options(options.tuning),
+            java_options,
             process: None,
         })
     }
