@@ -53,26 +53,32 @@ crds: prerequisites ## Generate crds/ from the Rust types
 
 # --- checks -----------------------------------------------------------------
 
-.PHONY: check
-check: prerequisites ## Format, lints and pure tests: the fast part of `make test`
+.PHONY: lint
+lint: prerequisites
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: check
+check: lint ## Format, lints and pure tests: the fast part of `make test`
 	cargo test --locked -q -p contract -p domain
 
 .PHONY: test
-test: check test-services e2e ## Everything that CI runs
+test: lint test-services e2e ## Everything that CI runs
+
+# Always the whole workspace: another selection means other features of the dependencies, and builds them again.
+.PHONY: test-binaries
+test-binaries: prerequisites
+	cargo test --locked --workspace --no-run
 
 .PHONY: test-services
-test-services: prerequisites ## Tests against a real broker, PostgreSQL and kube-apiserver
-	cargo test --locked --workspace --exclude e2e --no-run
+test-services: test-binaries ## Tests against a real broker, PostgreSQL and kube-apiserver
 	$(DEVCLUSTER) with kafka,postgres,apiserver -- cargo test --locked --workspace --exclude e2e
 
 .PHONY: e2e
-e2e: binaries ## The suite on a whole cluster, which it starts and removes
-	cargo test --locked -p e2e --no-run
+e2e: test-binaries ## The suite on a whole cluster, which it starts and removes
 	trap '$(DEVCLUSTER) --dir $(E2E_DIR) down' EXIT; \
 	  $(DEVCLUSTER) --dir $(E2E_DIR) up && $(DEVCLUSTER) --dir $(E2E_DIR) load && \
-	  DEVCLUSTER_DIR=$(E2E_DIR) cargo test --locked -p e2e -- --test-threads=1
+	  DEVCLUSTER_DIR=$(E2E_DIR) cargo test --locked --workspace --test cluster -- --test-threads=1
 
 .PHONY: deny
 deny: ## Licences, duplicate and banned crates (needs cargo-deny)

@@ -6,7 +6,7 @@ use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
 use kube::runtime::controller::{self, Action, Controller};
@@ -98,9 +98,19 @@ pub async fn run<K, F, P>(
     tokio::select! {
         () = passes => {}
         () = watches::audit(name, store.clone(), Arc::clone(&ctx)) => {}
-        () = count(name, store, &ctx) => {}
+        () = ended_before_first_list(&store, &ctx) => {}
+        () = count(name, store.clone(), &ctx) => {}
     }
     tracing::info!(controller = name, "controller ended");
+}
+
+/// Returns when the operator is to end and no object was ever seen, as without the right to list them:
+/// kube's controller would wait for its first list, whatever it is told.
+async fn ended_before_first_list<K: Kind>(store: &Store<K>, ctx: &Context) {
+    ctx.shutdown.cancelled().await;
+    if store.wait_until_ready().now_or_never().is_some() {
+        std::future::pending().await
+    }
 }
 
 /// Counts the objects by the state of their `Ready`, for as long as it is polled.

@@ -2,9 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use devcluster::testing::apiserver;
+use kube::config::Kubeconfig;
 
 use super::world::{client, eventually, namespace};
 
@@ -27,27 +29,59 @@ fn get(address: SocketAddr, path: &str) -> Result<String, String> {
     if answer.starts_with("HTTP/1.1 200") { Ok(answer) } else { Err(answer) }
 }
 
+impl Operator {
+    fn start(kubeconfig: &Path, namespace: &str, address: SocketAddr) -> Self {
+        let process = Command::new(env!("CARGO_BIN_EXE_operator"))
+            .env("KUBECONFIG", kubeconfig)
+            .env("WATCH_NAMESPACE", namespace)
+            .env("ADMIN_ADDR", address.to_string())
+            .stdout(Stdio::piped())
+            .spawn();
+        Self(process.unwrap())
+    }
+
+    async fn end(&mut self) -> ExitStatus {
+        Command::new("kill").arg("-TERM").arg(self.0.id().to_string()).status().unwrap();
+        let ended = eventually("the end", || {
+            let ended = self.0.try_wait().unwrap();
+            std::future::ready(ended.ok_or_else(|| "still running".to_owned()))
+        });
+        ended.await
+    }
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_without_rights_is_not_ready_and_still_ends() {
+    let namespace = namespace(&client().await).await;
+    let mut kubeconfig = Kubeconfig::read_from(apiserver().kubeconfig()).unwrap();
+    for user in kubeconfig.auth_infos.iter_mut().filter_map(|user| user.auth_info.as_mut()) {
+        user.impersonate = Some("nobody".to_owned());
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    serde_json::to_writer(&file, &kubeconfig).unwrap();
+    let address = free_address();
+
+    let mut operator = Operator::start(file.path(), &namespace, address);
+    eventually("alive", || std::future::ready(get(address, "/livez"))).await;
+
+    assert!(get(address, "/readyz").is_err());
+    assert!(operator.end().await.success());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_process_becomes_ready_and_ends_gracefully() {
     let namespace = namespace(&client().await).await;
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let process = Command::new(env!("CARGO_BIN_EXE_operator"))
-        .env("KUBECONFIG", apiserver().kubeconfig())
-        .env("WATCH_NAMESPACE", namespace)
-        .env("ADMIN_ADDR", address.to_string())
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut operator = Operator(process.unwrap());
+    let address = free_address();
+    let mut operator = Operator::start(apiserver().kubeconfig(), &namespace, address);
 
     eventually("ready", || std::future::ready(get(address, "/readyz"))).await;
     let metrics = get(address, "/metrics").unwrap();
     get(address, "/livez").unwrap();
-    Command::new("kill").arg("-TERM").arg(operator.0.id().to_string()).status().unwrap();
-    let status = eventually("the end", || {
-        let ended = operator.0.try_wait().unwrap();
-        std::future::ready(ended.ok_or_else(|| "still running".to_owned()))
-    });
-    let status = status.await;
+    let status = operator.end().await;
 
     assert!(status.success(), "{status}");
     assert!(metrics.contains(r#"controller_runtime_max_concurrent_reconciles{controller="kafkatopic"}"#));
