@@ -73,6 +73,8 @@ fn describe(pid: u32) -> Option<Marked> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::process::{Launcher, Spec};
 
@@ -83,7 +85,9 @@ mod tests {
         let launcher = Launcher::host().with_env(MARKER, home.path());
         let spec = Spec::new("sleeper", "sleep", home.log("sleeper")).arg("60");
 
-        let process = launcher.spawn(spec).unwrap();
+        let mut process = launcher.spawn(spec).unwrap();
+        // It carries its environment, and the mark in it, only once it has become the program.
+        process.wait_until(Duration::from_secs(20), || !all(&home).is_empty()).unwrap();
 
         assert_eq!(all(&home), [process.id()]);
         assert_eq!(unknown(&home, &BTreeSet::new()), [process.id()]);
