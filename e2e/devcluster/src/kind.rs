@@ -59,13 +59,6 @@ impl Kind {
         Self { home }
     }
 
-    fn state(&self) -> Result<State> {
-        let state = State::load(&self.home)?;
-        state.with_context(|| {
-            format!("no cluster in {}; start one with `devcluster up`", self.home.path().display())
-        })
-    }
-
     fn kubeconfig(&self) -> PathBuf {
         self.home.join("kubeconfig")
     }
@@ -180,7 +173,7 @@ impl Provider for Kind {
     }
 
     fn status(&self) -> Result<Status> {
-        let state = self.state()?;
+        let state = State::require(&self.home)?;
         let ready = |what: &str, arguments: &[&str]| {
             let printed = self.run_kubectl(what, arguments);
             (what.to_owned(), printed.is_ok_and(|text| text.trim() == "True"))
@@ -204,7 +197,7 @@ impl Provider for Kind {
     }
 
     fn command(&self, words: &[OsString]) -> Result<Command> {
-        self.state()?;
+        State::require(&self.home)?;
         let (program, arguments) = words.split_first().context("no command is given")?;
         let mut command = Command::new(program);
         command.args(arguments).env("KUBECONFIG", self.kubeconfig());
@@ -212,7 +205,7 @@ impl Provider for Kind {
     }
 
     fn kubectl(&self) -> Result<Command> {
-        self.state()?;
+        State::require(&self.home)?;
         let mut kubectl = Command::new("kubectl");
         kubectl.env("KUBECONFIG", self.kubeconfig());
         Ok(kubectl)
@@ -233,14 +226,14 @@ impl Provider for Kind {
     }
 
     fn load(&self, image: &str) -> Result<()> {
-        self.state()?;
+        State::require(&self.home)?;
         let kind = if Path::new(image).is_file() { "image-archive" } else { "docker-image" };
         let load = command("kind", &["load", kind, image, "--name", &self.home.cluster_name()]);
         run(&format!("load the image {image}"), load).map(drop)
     }
 
     fn mail(&self) -> Result<String> {
-        let state = self.state()?;
+        let state = State::require(&self.home)?;
         let port = state.ports.get("mailbox").context("the mail server has no port")?;
         let api = format!("http://127.0.0.1:{port}/api/v1");
         let list = run("list the mails", command("curl", &["-fsS", &format!("{api}/messages?limit=1000")]))?;

@@ -64,6 +64,16 @@ impl State {
         }
     }
 
+    /// The state of the cluster in `home`.
+    ///
+    /// # Errors
+    /// When there is none, or as [`State::load`].
+    pub fn require(home: &Home) -> Result<Self> {
+        Self::load(home)?.with_context(|| {
+            format!("no cluster in {}; start one with `devcluster up`", home.path().display())
+        })
+    }
+
     /// Writes it, whole or not at all.
     ///
     /// # Errors

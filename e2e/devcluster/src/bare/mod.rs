@@ -45,15 +45,8 @@ impl Bare {
         Self { home }
     }
 
-    fn state(&self) -> Result<State> {
-        let state = State::load(&self.home)?;
-        state.with_context(|| {
-            format!("no cluster in {}; start one with `devcluster up`", self.home.path().display())
-        })
-    }
-
     fn components(&self) -> Result<Components> {
-        let components = Components::new(self.home.clone(), self.state()?);
+        let components = Components::new(self.home.clone(), State::require(&self.home)?);
         ensure!(
             components.sandbox().is_some(),
             "the cluster does not run; start it again with `devcluster up`"
@@ -110,7 +103,7 @@ impl Provider for Bare {
     }
 
     fn status(&self) -> Result<Status> {
-        let state = self.state()?;
+        let state = State::require(&self.home)?;
         let runs = |name: String| {
             let running = state.running(&name).is_some();
             (name, running)
@@ -142,6 +135,7 @@ impl Provider for Bare {
     }
 
     fn kubectl(&self) -> Result<Command> {
+        State::require(&self.home)?;
         let mut command = Command::new(tools::kubernetes()?);
         command.arg0("kubectl").env("KUBECONFIG", self.home.join("kubeconfig"));
         Ok(command)
@@ -179,7 +173,7 @@ impl Provider for Bare {
     }
 
     fn mail(&self) -> Result<String> {
-        self.state()?;
+        State::require(&self.home)?;
         beside::read_mail(&self.home)
     }
 }
