@@ -153,6 +153,7 @@ pub fn settings_of(service: Service) -> Vec<Setting> {
             Setting { key: "initialStock", variable: "INVENTORY_INITIAL_STOCK", form: Form::Stock },
             Setting { key: "reservationTtl", variable: "INVENTORY_RESERVATION_TTL", form: Form::Duration },
         ],
+        Service::Payment | Service::Shipping => &[],
         Service::Notification => &[
             Setting { key: "smtpUrl", variable: "SMTP_URL", form: Form::SmtpUrl },
             Setting { key: "mailFrom", variable: "MAIL_FROM", form: Form::Text },

@@ -231,13 +231,14 @@ pub struct ServiceSettings {
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SagaSpec {
-    /// What must succeed before an order is confirmed, in this order. The service behind each step must be
-    /// enabled.
+    /// What must succeed before an order is confirmed: any of inventory, payment and shipping, in this order.
+    /// The service behind each step must be enabled.
     #[serde(default = "default_steps")]
     #[schemars(length(min = 1, max = 8), inner(length(max = 32)))]
     #[x_kube(validation = steps_rule())]
     #[x_kube(validation = Rule::new("self.all(step, self.exists_one(other, other == step))")
         .message("saga.steps names a step twice; name each once"))]
+    #[x_kube(validation = steps_order_rule())]
     pub steps: Vec<String>,
 
     /// How long a step may take before the order is cancelled.
@@ -245,10 +246,17 @@ pub struct SagaSpec {
     #[schemars(length(max = 32), regex(pattern = DURATION))]
     pub step_timeout: String,
 
-    /// How long a confirmed order waits for its notification before it is completed without.
+    /// How long a confirmed order waits for its notification before it is completed without. Means nothing
+    /// where orders are shipped.
     #[serde(default = "default_notification_timeout")]
     #[schemars(length(max = 32), regex(pattern = DURATION))]
     pub notification_timeout: String,
+
+    /// How long a confirmed order waits for its delivery before it is completed without. Means nothing where
+    /// nothing is shipped.
+    #[serde(default = "default_delivery_timeout")]
+    #[schemars(length(max = 32), regex(pattern = DURATION))]
+    pub delivery_timeout: String,
 }
 
 /// What the operator knows about a pipeline.
@@ -314,6 +322,7 @@ impl Default for SagaSpec {
             steps: default_steps(),
             step_timeout: default_step_timeout(),
             notification_timeout: default_notification_timeout(),
+            delivery_timeout: default_delivery_timeout(),
         }
     }
 }
@@ -344,6 +353,11 @@ fn default_notification_timeout() -> String {
     "1m".to_owned()
 }
 
+/// By then a parcel has arrived, or is lost and a matter for people.
+fn default_delivery_timeout() -> String {
+    "30d".to_owned()
+}
+
 fn yes() -> bool {
     true
 }
@@ -369,6 +383,16 @@ fn steps_rule() -> Rule {
     Rule::new(format!("self.all(step, step in ['{}'])", names.join("', '"))).message(Message::Message(
         format!("saga.steps names a step that does not exist; there are: {}", names.join(", ")),
     ))
+}
+
+fn steps_order_rule() -> Rule {
+    let pairs = Step::ALL.iter().zip(Step::ALL.iter().skip(1)).chain([(&Step::Inventory, &Step::Shipping)]);
+    let in_order = |(first, second): (&Step, &Step)| {
+        format!("(self.indexOf('{second}') < 0 || self.indexOf('{first}') < self.indexOf('{second}'))")
+    };
+    let names: Vec<String> = Step::ALL.iter().map(ToString::to_string).collect();
+    Rule::new(pairs.map(in_order).collect::<Vec<_>>().join(" && "))
+        .message(Message::Message(format!("saga.steps must be in the order {}", names.join(", "))))
 }
 
 fn overrides_rule() -> Rule {

@@ -11,7 +11,7 @@ use crate::world::World;
 #[rstest]
 #[case::name(json!({"metadata": {"name": "1shop"}}), "metadata.name must be at most 40")]
 #[case::long_name(json!({"metadata": {"name": "a".repeat(41)}}), "metadata.name must be at most 40")]
-#[case::service(json!({"spec": {"services": {"paymet": {}}}}), "there are: order, inventory, notification")]
+#[case::service(json!({"spec": {"services": {"paymet": {}}}}), "there are: order, inventory, payment, shipping, notification")]
 #[case::step(json!({"spec": {"saga": {"steps": ["packing"]}}}), "there are: inventory, payment, shipping")]
 #[case::step_twice(json!({"spec": {"saga": {"steps": ["inventory", "inventory"]}}}), "names a step twice")]
 #[case::topic(json!({"spec": {"topics": {"overrides": {"orders.made": {}}}}}), "topics.overrides names a topic")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use contract::{Service, Step};
 use domain::catalogue::{Catalogue, InitialStock};
-use domain::saga::SagaConfig;
+use domain::saga::{SagaConfig, Timeouts};
 use jiff::SignedDuration;
 use messaging::{Sasl, Security, Tls};
 use secrecy::SecretString;
@@ -71,6 +71,10 @@ pub struct Config {
     /// The pipeline this process belongs to, for the logs.
     #[arg(long, env = "PIPELINE", default_value = "")]
     pub pipeline: String,
+    /// The steps of an order's saga, in order, comma-separated. The services of the steps need to know as well
+    /// as the order service: each begins when the step before it succeeded.
+    #[arg(long, env = "SAGA_STEPS", default_value = "inventory", value_delimiter = ',', value_parser = step)]
+    pub saga_steps: Vec<Step>,
     /// The order service.
     #[command(flatten)]
     pub order: OrderConfig,
@@ -141,15 +145,15 @@ const BUILTIN_CATALOGUE: &str = "burger=8.99 USD,pizza=12.50 USD,salad=7.25 USD,
 /// What the order service can be told.
 #[derive(Debug, Clone, Args)]
 pub struct OrderConfig {
-    /// The steps of an order's saga, in order, comma-separated.
-    #[arg(long, env = "SAGA_STEPS", default_value = "inventory", value_delimiter = ',', value_parser = step)]
-    pub saga_steps: Vec<Step>,
     /// How long a step may take before the order is cancelled.
     #[arg(long, env = "SAGA_STEP_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub saga_step_timeout: Duration,
     /// How long a confirmed order waits for its notification before it is completed without.
     #[arg(long, env = "SAGA_NOTIFICATION_TIMEOUT", default_value = "60s", value_parser = duration)]
     pub saga_notification_timeout: Duration,
+    /// How long a confirmed order waits for its delivery before it is completed without, where it is shipped.
+    #[arg(long, env = "SAGA_DELIVERY_TIMEOUT", default_value = "30d", value_parser = duration)]
+    pub saga_delivery_timeout: Duration,
     /// Prices of the short order form, `<product>=<price> <currency>`, comma-separated.
     #[arg(long, env = "ORDER_CATALOGUE", default_value = BUILTIN_CATALOGUE, value_parser = listed::<Catalogue>)]
     pub order_catalogue: Catalogue,
@@ -225,9 +229,25 @@ impl Config {
 
         self.database_url()?;
         if services.contains(&Service::Order) {
-            self.order.saga()?;
+            self.saga()?;
         }
         Ok(())
+    }
+
+    /// The saga by which new orders go.
+    ///
+    /// # Errors
+    /// When no saga can run with these steps.
+    pub fn saga(&self) -> Result<SagaConfig, InvalidConfig> {
+        let timeouts = Timeouts {
+            step: self.order.saga_step_timeout,
+            notification: self.order.saga_notification_timeout,
+            delivery: self.order.saga_delivery_timeout,
+        };
+        SagaConfig::new(self.saga_steps.clone(), timeouts).map_err(|error| InvalidConfig::Invalid {
+            name: "SAGA_STEPS",
+            reason: format!("are no saga: {error}"),
+        })
     }
 
     /// The database URL, present in every valid configuration.
@@ -238,21 +258,6 @@ impl Config {
         self.database_url
             .as_ref()
             .ok_or(InvalidConfig::Missing { name: "DATABASE_URL", why: "every service has its own database" })
-    }
-}
-
-impl OrderConfig {
-    /// The saga by which new orders go.
-    ///
-    /// # Errors
-    /// When no saga can run with these steps.
-    pub fn saga(&self) -> Result<SagaConfig, InvalidConfig> {
-        let invalid = |reason: String| InvalidConfig::Invalid { name: "SAGA_STEPS", reason };
-        if let Some(orphan) = self.saga_steps.iter().find(|step| step.service().is_none()) {
-            return Err(invalid(format!("names {orphan}, which no service performs")));
-        }
-        SagaConfig::new(self.saga_steps.clone(), self.saga_step_timeout, self.saga_notification_timeout)
-            .map_err(|error| invalid(format!("are no saga: {error}")))
     }
 }
 

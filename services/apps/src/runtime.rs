@@ -232,9 +232,9 @@ impl Start {
         }
         let (publisher, stop) = (messaging.clone(), relay.stop.clone());
         relay.spawn(format!("{service}: relay"), async move { publisher.relay(stop).map(Ok).await });
-        let stop = front.stop.clone();
+        let (topics, stop) = (service.subscriptions(&self.config.saga_steps), front.stop.clone());
         front.spawn(format!("{service}: consumer"), async move {
-            Ok(messaging.consume(service.spec().consumes, handler, stop).await?)
+            Ok(messaging.consume(&topics, handler, stop).await?)
         });
         let http = match routes {
             Some(routes) => Some(self.serve(service, routes, &mut front).await?),

@@ -13,39 +13,59 @@ pub struct InvalidId {
     reason: String,
 }
 
-/// One order. Created by the order service, or by the client in the short form of an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct OrderId(Uuid);
+/// A UUID newtype; whoever makes one says what it stands for.
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
 
-impl OrderId {
-    /// Takes over an existing UUID.
-    #[must_use]
-    pub const fn new(id: Uuid) -> Self {
-        Self(id)
-    }
+        impl $name {
+            /// Takes over an existing UUID.
+            #[must_use]
+            pub const fn new(id: Uuid) -> Self {
+                Self(id)
+            }
 
-    /// The UUID, as databases store it.
-    #[must_use]
-    pub const fn as_uuid(&self) -> Uuid {
-        self.0
-    }
+            /// The UUID, as databases store it.
+            #[must_use]
+            pub const fn as_uuid(&self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::parse_str(text)
+                    .map(Self)
+                    .map_err(|error| InvalidId { what: $what, reason: format!("is not a UUID: {error}") })
+            }
+        }
+    };
 }
 
-impl fmt::Display for OrderId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
+uuid_id! {
+    /// One order. Created by the order service, or by the client in the short form of an order.
+    OrderId, "order id"
 }
 
-impl FromStr for OrderId {
-    type Err = InvalidId;
+uuid_id! {
+    /// One payment. Created by the payment service, and the provider's idempotency key.
+    PaymentId, "payment id"
+}
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Uuid::parse_str(text)
-            .map(Self)
-            .map_err(|error| InvalidId { what: "order id", reason: format!("is not a UUID: {error}") })
-    }
+uuid_id! {
+    /// One shipment. Created by the shipping service, and the carrier's idempotency key.
+    ShipmentId, "shipment id"
 }
 
 /// A text newtype that is valid by construction: `$check` returns what is wrong with a candidate.

@@ -19,12 +19,14 @@ mod topic;
 pub use codec::DecodeError;
 pub use envelope::Envelope;
 pub use event::{
-    CancelReason, Channel, ChannelOutcome, ChannelResult, Contact, Event, EventType, InventoryFailed,
-    InventoryFailure, InventoryReleased, InventoryReserved, InventoryUpdated, NotificationKind,
-    NotificationSent, OrderCancelled, OrderCompleted, OrderConfirmed, OrderCreated, OrderItem, ReleaseReason,
-    Shortage, StockItem,
+    Address, CancelReason, Channel, ChannelOutcome, ChannelResult, Contact, Event, EventType,
+    InventoryFailed, InventoryFailure, InventoryReleased, InventoryReserved, InventoryUpdated,
+    NotificationKind, NotificationSent, OrderCancelled, OrderCompleted, OrderConfirmed, OrderCreated,
+    OrderDetails, OrderItem, PaymentCaptured, PaymentFailed, PaymentFailure, PaymentRefunded, ReleaseReason,
+    ShippingCancelled, ShippingDelivered, ShippingFailed, ShippingFailure, ShippingScheduled, Shortage,
+    StockItem,
 };
-pub use ids::{CorrelationId, CustomerId, InvalidId, OrderId, ProductId};
+pub use ids::{CorrelationId, CustomerId, InvalidId, OrderId, PaymentId, ProductId, ShipmentId};
 pub use money::{Currency, Money, UnknownCurrency};
 pub use service::{Service, ServiceSpec, Step};
 pub use topic::{Cleanup, KeyedBy, Topic, TopicSpec};

@@ -29,6 +29,10 @@ pub enum Service {
     Order,
     /// Holds the stock: reserves, sells and releases it.
     Inventory,
+    /// Captures customers' money, and gives it back.
+    Payment,
+    /// Has orders carried to customers.
+    Shipping,
     /// Tells customers what happens to their orders.
     Notification,
 }
@@ -87,6 +91,8 @@ impl Service {
         match self {
             Self::Order => &ORDER,
             Self::Inventory => &INVENTORY,
+            Self::Payment => &PAYMENT,
+            Self::Shipping => &SHIPPING,
             Self::Notification => &NOTIFICATION,
         }
     }
@@ -103,6 +109,8 @@ impl Service {
         match self {
             Self::Order => Topic::OrderDlt,
             Self::Inventory => Topic::InventoryDlt,
+            Self::Payment => Topic::PaymentDlt,
+            Self::Shipping => Topic::ShippingDlt,
             Self::Notification => Topic::NotificationDlt,
         }
     }
@@ -111,6 +119,21 @@ impl Service {
     #[must_use]
     pub fn consumer_group(self, prefix: &str) -> String {
         format!("{prefix}{}-service-group", self.name())
+    }
+
+    /// The topics that the service reads where orders go through `steps`: of those that it may read, the ones
+    /// that somebody writes and that mean something to it. A step begins when the one before it succeeded, so
+    /// its service listens to that success alone, and to `orders.created` where it is the first.
+    #[must_use]
+    pub fn subscriptions(self, steps: &[Step]) -> Vec<Topic> {
+        let spec = self.spec();
+        let is_written =
+            |topic: Topic| Self::producer_of(topic).spec().saga_step.is_none_or(|step| steps.contains(&step));
+        let trigger = spec.saga_step.and_then(|step| step.trigger(steps));
+        let is_trigger = |topic: Topic| topic == Topic::OrdersCreated || Step::succeeding_on(topic).is_some();
+        let is_meant =
+            |topic: Topic| spec.saga_step.is_none() || !is_trigger(topic) || Some(topic) == trigger;
+        spec.consumes.iter().copied().filter(|topic| is_written(*topic) && is_meant(*topic)).collect()
     }
 
     /// The one service that writes `topic`.
@@ -128,16 +151,51 @@ impl Step {
     /// Every step, in the order of the full saga.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The service that performs the step, once the roster has it.
+    /// The service that performs the step.
     #[must_use]
-    pub fn service(self) -> Option<Service> {
-        Service::ALL.iter().copied().find(|service| service.spec().saga_step == Some(self))
+    pub const fn service(self) -> Service {
+        match self {
+            Self::Inventory => Service::Inventory,
+            Self::Payment => Service::Payment,
+            Self::Shipping => Service::Shipping,
+        }
+    }
+
+    /// The topic that tells of the step's success.
+    #[must_use]
+    pub const fn success(self) -> Topic {
+        match self {
+            Self::Inventory => Topic::InventoryReserved,
+            Self::Payment => Topic::PaymentsCaptured,
+            Self::Shipping => Topic::ShippingScheduled,
+        }
+    }
+
+    /// The topic on which the step begins where orders go through `steps`; none if it is not one of them.
+    #[must_use]
+    pub fn trigger(self, steps: &[Self]) -> Option<Topic> {
+        let place = steps.iter().position(|step| *step == self)?;
+        let before = place.checked_sub(1).and_then(|place| steps.get(place));
+        Some(before.map_or(Topic::OrdersCreated, |step| step.success()))
+    }
+
+    fn succeeding_on(topic: Topic) -> Option<Self> {
+        Self::ALL.iter().copied().find(|step| step.success() == topic)
     }
 }
 
 const ORDER: ServiceSpec = ServiceSpec {
     name: "order",
-    consumes: &[Topic::InventoryReserved, Topic::InventoryFailed, Topic::NotificationsSent],
+    consumes: &[
+        Topic::InventoryReserved,
+        Topic::InventoryFailed,
+        Topic::PaymentsCaptured,
+        Topic::PaymentsFailed,
+        Topic::ShippingScheduled,
+        Topic::ShippingFailed,
+        Topic::ShippingDelivered,
+        Topic::NotificationsSent,
+    ],
     produces: &[
         Topic::OrdersCreated,
         Topic::OrdersConfirmed,
@@ -163,6 +221,36 @@ const INVENTORY: ServiceSpec = ServiceSpec {
     dev_port: 8082,
     has_api: true,
     saga_step: Some(Step::Inventory),
+};
+
+const PAYMENT: ServiceSpec = ServiceSpec {
+    name: "payment",
+    consumes: &[Topic::OrdersCreated, Topic::InventoryReserved, Topic::OrdersCancelled],
+    produces: &[Topic::PaymentsCaptured, Topic::PaymentsFailed, Topic::PaymentsRefunded, Topic::PaymentDlt],
+    dev_port: 8086,
+    has_api: true,
+    saga_step: Some(Step::Payment),
+};
+
+const SHIPPING: ServiceSpec = ServiceSpec {
+    name: "shipping",
+    consumes: &[
+        Topic::OrdersCreated,
+        Topic::InventoryReserved,
+        Topic::PaymentsCaptured,
+        Topic::OrdersConfirmed,
+        Topic::OrdersCancelled,
+    ],
+    produces: &[
+        Topic::ShippingScheduled,
+        Topic::ShippingFailed,
+        Topic::ShippingDelivered,
+        Topic::ShippingCancelled,
+        Topic::ShippingDlt,
+    ],
+    dev_port: 8083,
+    has_api: true,
+    saga_step: Some(Step::Shipping),
 };
 
 const NOTIFICATION: ServiceSpec = ServiceSpec {
@@ -231,8 +319,53 @@ mod tests {
     }
 
     #[test]
-    fn a_step_leads_to_the_service_that_performs_it() {
-        assert_eq!(Step::Inventory.service(), Some(Service::Inventory));
-        assert_eq!(Step::Payment.service(), None);
+    fn a_step_leads_to_the_service_that_performs_it_and_back() {
+        for step in Step::ALL {
+            let spec = step.service().spec();
+            assert_eq!(spec.saga_step, Some(*step));
+            assert!(spec.produces.contains(&step.success()), "{step}");
+        }
+    }
+
+    #[test]
+    fn a_step_begins_with_the_success_of_the_one_before() {
+        let full = Step::ALL;
+
+        assert_eq!(Step::Inventory.trigger(full), Some(Topic::OrdersCreated));
+        assert_eq!(Step::Shipping.trigger(full), Some(Topic::PaymentsCaptured));
+        assert_eq!(
+            Step::Shipping.trigger(&[Step::Inventory, Step::Shipping]),
+            Some(Topic::InventoryReserved)
+        );
+        assert_eq!(Step::Payment.trigger(&[Step::Inventory]), None);
+    }
+
+    #[test]
+    fn a_service_reads_what_its_place_in_the_saga_asks_for() {
+        use Topic::*;
+        let payment = |steps: &[Step]| Service::Payment.subscriptions(steps);
+
+        assert_eq!(payment(Step::ALL), [InventoryReserved, OrdersCancelled]);
+        assert_eq!(payment(&[Step::Payment]), [OrdersCreated, OrdersCancelled]);
+        assert_eq!(payment(&[Step::Inventory]), [OrdersCancelled]);
+        assert_eq!(
+            Service::Shipping.subscriptions(Step::ALL),
+            [PaymentsCaptured, OrdersConfirmed, OrdersCancelled]
+        );
+        assert_eq!(
+            Service::Order.subscriptions(&[Step::Inventory]),
+            [InventoryReserved, InventoryFailed, NotificationsSent]
+        );
+        assert_eq!(Service::Notification.subscriptions(Step::ALL), Service::Notification.spec().consumes);
+    }
+
+    #[test]
+    fn a_steps_service_may_read_whatever_can_trigger_it() {
+        for steps in [&[Step::Inventory][..], &[Step::Payment], &[Step::Shipping], Step::ALL] {
+            for step in steps {
+                let trigger = step.trigger(steps).expect("the step is among them");
+                assert!(step.service().subscriptions(steps).contains(&trigger), "{step} of {steps:?}");
+            }
+        }
     }
 }

@@ -17,9 +17,18 @@ pub enum Topic {
     InventoryFailed,
     InventoryReleased,
     InventoryUpdated,
+    PaymentsCaptured,
+    PaymentsFailed,
+    PaymentsRefunded,
+    ShippingScheduled,
+    ShippingFailed,
+    ShippingDelivered,
+    ShippingCancelled,
     NotificationsSent,
     OrderDlt,
     InventoryDlt,
+    PaymentDlt,
+    ShippingDlt,
     NotificationDlt,
 }
 
@@ -102,12 +111,35 @@ impl Topic {
             }
             Self::InventoryReleased => const { &of_order("inventory.released", "Held stock is free again.") },
             Self::InventoryUpdated => const { &INVENTORY_UPDATED },
+            Self::PaymentsCaptured => {
+                const { &of_order("payments.captured", "The order's money was captured.") }
+            }
+            Self::PaymentsFailed => {
+                const { &of_order("payments.failed", "The order's money could not be captured.") }
+            }
+            Self::PaymentsRefunded => {
+                const { &of_order("payments.refunded", "The money of a cancelled order went back.") }
+            }
+            Self::ShippingScheduled => {
+                const { &of_order("shipping.scheduled", "A carrier will take the order's parcel.") }
+            }
+            Self::ShippingFailed => const { &of_order("shipping.failed", "The order cannot be shipped.") },
+            Self::ShippingDelivered => {
+                const { &of_order("shipping.delivered", "The order's parcel arrived.") }
+            }
+            Self::ShippingCancelled => {
+                const { &of_order("shipping.cancelled", "The parcel of a cancelled order will not leave.") }
+            }
             Self::NotificationsSent => {
                 const { &of_order("notifications.sent", "The customer was told about the order.") }
             }
             Self::OrderDlt => const { &dead_letters("order.dlt", "What the order service gave up.") },
             Self::InventoryDlt => {
                 const { &dead_letters("inventory.dlt", "What the inventory service gave up.") }
+            }
+            Self::PaymentDlt => const { &dead_letters("payment.dlt", "What the payment service gave up.") },
+            Self::ShippingDlt => {
+                const { &dead_letters("shipping.dlt", "What the shipping service gave up.") }
             }
             Self::NotificationDlt => {
                 const { &dead_letters("notification.dlt", "What the notification service gave up.") }

@@ -41,13 +41,13 @@ fn vary(event: &mut Event, order_id: OrderId, amount: i64, quantity: u32, text: 
     let total = Money::new(amount, Currency::JPY);
     match event {
         Event::OrderCreated(event) => {
-            (event.order_id, event.total) = (order_id, total);
-            event.customer.first_name = text.to_owned();
-            event.items[0].unit_price_minor = amount;
+            (event.order_id, event.details.total) = (order_id, total);
+            event.details.customer.first_name = text.to_owned();
+            event.details.items[0].unit_price_minor = amount;
         }
         Event::OrderConfirmed(event) => {
-            (event.order_id, event.total) = (order_id, total);
-            event.items[0].quantity = quantity;
+            (event.order_id, event.details.total) = (order_id, total);
+            event.details.items[0].quantity = quantity;
         }
         Event::OrderCompleted(event) => (event.order_id, event.total) = (order_id, total),
         Event::OrderCancelled(event) => (event.order_id, event.detail) = (order_id, text.to_owned()),
@@ -55,6 +55,13 @@ fn vary(event: &mut Event, order_id: OrderId, amount: i64, quantity: u32, text: 
         Event::InventoryFailed(event) => event.shortages[0].requested = quantity,
         Event::InventoryReleased(event) => event.order_id = order_id,
         Event::InventoryUpdated(event) => event.on_hand = amount.unsigned_abs(),
+        Event::PaymentCaptured(event) => event.amount = total,
+        Event::PaymentFailed(event) => event.detail = text.to_owned(),
+        Event::PaymentRefunded(event) => event.amount = total,
+        Event::ShippingScheduled(event) => event.tracking_number = text.to_owned(),
+        Event::ShippingFailed(event) => event.detail = text.to_owned(),
+        Event::ShippingDelivered(event) => event.order_id = order_id,
+        Event::ShippingCancelled(event) => event.order_id = order_id,
         Event::NotificationSent(event) => event.channels[0].detail = Some(text.to_owned()),
     }
 }
@@ -153,10 +160,10 @@ fn a_version_that_is_not_spoken_is_told_apart_from_an_unknown_type() {
 fn a_payload_that_breaks_the_contract_names_the_event_and_the_field() {
     let broken = [
         ("/payload/order_id", json!("42"), "UUID"),
-        ("/payload/total/currency", json!("ZZZ"), "ISO 4217"),
-        ("/payload/total/amount_minor", json!(51.98), "expected i64"),
-        ("/payload/items/0/product_id", json!(""), "product id"),
-        ("/payload/items/0/quantity", json!(-1), "expected u32"),
+        ("/payload/details/total/currency", json!("ZZZ"), "ISO 4217"),
+        ("/payload/details/total/amount_minor", json!(51.98), "expected i64"),
+        ("/payload/details/items/0/product_id", json!(""), "product id"),
+        ("/payload/details/items/0/quantity", json!(-1), "expected u32"),
     ];
     for (field, value, complaint) in broken {
         let mut wire = orders_created();

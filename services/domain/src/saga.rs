@@ -4,6 +4,7 @@
 //! when an order is confirmed, completed or cancelled, and holds the deadline that ends it if nobody answers.
 //! The order service stores one [`OrderSaga`] per order and calls [`advance`] for every input.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use contract::{CancelReason, NotificationKind, Step};
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 /// Total and idempotent: whatever arrives, however often and in whatever order, is either the one thing that
 /// the state waits for or changes nothing. Every state but the last two has a deadline, so none is stuck.
 pub fn advance(saga: &OrderSaga, input: Input, now: Timestamp) -> Transition {
-    use Input::{DeadlinePassed, Notified, StepFailed, StepSucceeded};
+    use Input::{DeadlinePassed, Delivered, Notified, StepFailed, StepSucceeded};
     use OrderStatus::{Cancelled, Completed, Confirmed, Pending};
 
     match (&saga.status, input) {
@@ -26,14 +27,19 @@ pub fn advance(saga: &OrderSaga, input: Input, now: Timestamp) -> Transition {
         }
         (Pending, DeadlinePassed) if saga.is_overdue(now) => saga.timed_out(),
 
-        (Confirmed, Notified(NotificationKind::Confirmed)) => saga.completed(),
-        // The customer's mail is worth waiting for, but never worth a stuck order.
+        (Confirmed, Delivered) if saga.is_shipped() => saga.completed(),
+        (Confirmed, Notified(NotificationKind::Confirmed)) if !saga.is_shipped() => saga.completed(),
+        // Mail and parcel are worth waiting for, but never worth a stuck order.
         (Confirmed, DeadlinePassed) if saga.is_overdue(now) => saga.completed(),
 
         // Duplicates, steps that this order does not have, deadlines that have been moved meanwhile.
-        (Pending, StepSucceeded(_) | StepFailed { .. } | DeadlinePassed | Notified(_)) => saga.unchanged(),
+        (Pending, StepSucceeded(_) | StepFailed { .. } | DeadlinePassed | Delivered | Notified(_)) => {
+            saga.unchanged()
+        }
         // The pivot: from here on the order is never cancelled.
-        (Confirmed, StepSucceeded(_) | StepFailed { .. } | DeadlinePassed | Notified(_)) => saga.unchanged(),
+        (Confirmed, StepSucceeded(_) | StepFailed { .. } | DeadlinePassed | Delivered | Notified(_)) => {
+            saga.unchanged()
+        }
         // Ended. Late answers are for the participants' own records to undo.
         (Completed | Cancelled { .. }, _) => saga.unchanged(),
     }
@@ -53,6 +59,8 @@ pub enum Input {
         /// Why, for people.
         detail: String,
     },
+    /// The parcel arrived.
+    Delivered,
     /// The customer was told, or all channels were tried.
     Notified(NotificationKind),
     /// The sweep found the deadline passed.
@@ -98,7 +106,7 @@ pub enum Announcement {
 pub enum OrderStatus {
     /// Steps are under way.
     Pending,
-    /// Every step succeeded; the customer is being told.
+    /// Every step succeeded; the parcel is on its way, or the customer is being told.
     Confirmed,
     /// Ended well.
     Completed,
@@ -161,10 +169,19 @@ pub struct StepState {
 pub struct SagaConfig {
     /// The steps in order; at least one, each once.
     pub steps: Vec<Step>,
-    /// How long a step may last before the order is cancelled.
-    pub step_timeout: Duration,
-    /// How long a confirmed order waits for the customer to be told before it is completed anyway.
-    pub notification_timeout: Duration,
+    /// The limits.
+    pub timeouts: Timeouts,
+}
+
+/// How long an order waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a step, before the order is cancelled.
+    pub step: Duration,
+    /// Once confirmed, for the customer to be told, before it is completed anyway; where nothing is shipped.
+    pub notification: Duration,
+    /// Once confirmed, for the parcel to arrive, before it is completed anyway; where it is shipped.
+    pub delivery: Duration,
 }
 
 /// Why a saga cannot run.
@@ -176,25 +193,29 @@ pub enum InvalidSaga {
     /// A step stands there twice.
     #[error("step {0} is listed twice")]
     Repeated(Step),
+    /// A step stands behind one that has to come after it.
+    #[error("step {0} comes before {1}")]
+    OutOfOrder(Step, Step),
 }
 
 impl SagaConfig {
     /// The saga's steps and time limits.
     ///
     /// # Errors
-    /// [`InvalidSaga`] when there is no step, or one twice.
-    pub fn new(
-        steps: Vec<Step>,
-        step_timeout: Duration,
-        notification_timeout: Duration,
-    ) -> Result<Self, InvalidSaga> {
-        let repeated =
-            steps.iter().enumerate().find(|(index, step)| steps.iter().take(*index).any(|s| s == *step));
-        match repeated {
-            Some((_, step)) => Err(InvalidSaga::Repeated(*step)),
-            None if steps.is_empty() => Err(InvalidSaga::NoSteps),
-            None => Ok(Self { steps, step_timeout, notification_timeout }),
+    /// [`InvalidSaga`] when there is no step, one twice, or one out of the order of [`Step::ALL`]: stock is
+    /// held before money is taken, and money is taken before anything leaves the house.
+    pub fn new(steps: Vec<Step>, timeouts: Timeouts) -> Result<Self, InvalidSaga> {
+        if steps.is_empty() {
+            return Err(InvalidSaga::NoSteps);
         }
+        for (first, second) in steps.iter().zip(steps.iter().skip(1)) {
+            match first.cmp(second) {
+                Ordering::Less => {}
+                Ordering::Equal => return Err(InvalidSaga::Repeated(*first)),
+                Ordering::Greater => return Err(InvalidSaga::OutOfOrder(*second, *first)),
+            }
+        }
+        Ok(Self { steps, timeouts })
     }
 }
 
@@ -211,8 +232,8 @@ pub struct OrderSaga {
     pub deadline: Option<Timestamp>,
     /// How long a step may last.
     pub step_timeout: Duration,
-    /// How long to wait for the customer to be told.
-    pub notification_timeout: Duration,
+    /// How long a confirmed order waits for what ends it well.
+    pub closing_timeout: Duration,
     /// Counts the changes, for compare-and-set.
     pub version: i64,
 }
@@ -222,16 +243,22 @@ impl OrderSaga {
     #[must_use]
     pub fn begin(config: &SagaConfig, now: Timestamp) -> Self {
         let steps = config.steps.iter().map(|step| StepState { step: *step, status: StepStatus::Waiting });
+        let Timeouts { step: step_timeout, notification, delivery } = config.timeouts;
+        let is_shipped = config.steps.contains(&Step::Shipping);
         let mut saga = Self {
             status: OrderStatus::Pending,
             steps: steps.collect(),
-            deadline: Some(after(now, config.step_timeout)),
-            step_timeout: config.step_timeout,
-            notification_timeout: config.notification_timeout,
+            deadline: Some(after(now, step_timeout)),
+            step_timeout,
+            closing_timeout: if is_shipped { delivery } else { notification },
             version: 1,
         };
         saga.start_next_step();
         saga
+    }
+
+    fn is_shipped(&self) -> bool {
+        self.has(Step::Shipping)
     }
 
     fn has(&self, step: Step) -> bool {
@@ -252,7 +279,7 @@ impl OrderSaga {
         next.set(step, StepStatus::Succeeded);
         if next.steps.iter().all(|state| state.status == StepStatus::Succeeded) {
             next.status = OrderStatus::Confirmed;
-            next.deadline = Some(after(now, self.notification_timeout));
+            next.deadline = Some(after(now, self.closing_timeout));
             return next.announcing(Announcement::Confirmed);
         }
         next.start_next_step();

@@ -6,20 +6,25 @@ use std::time::Duration;
 
 use contract::{CancelReason, NotificationKind, Step};
 use domain::saga::{
-    Announcement, Effect, Input, InvalidSaga, OrderSaga, OrderStatus, SagaConfig, StepStatus, advance,
+    Announcement, Effect, Input, InvalidSaga, OrderSaga, OrderStatus, SagaConfig, StepStatus, Timeouts,
+    advance,
 };
 use jiff::Timestamp;
 use rstest::rstest;
 
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
-const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUTS: Timeouts = Timeouts {
+    step: STEP_TIMEOUT,
+    notification: Duration::from_secs(60),
+    delivery: Duration::from_secs(600),
+};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
 fn begin(steps: &[Step]) -> OrderSaga {
-    let config = SagaConfig::new(steps.to_vec(), STEP_TIMEOUT, NOTIFICATION_TIMEOUT).unwrap();
+    let config = SagaConfig::new(steps.to_vec(), TIMEOUTS).unwrap();
     OrderSaga::begin(&config, at(0))
 }
 
@@ -43,6 +48,11 @@ fn pending() -> OrderSaga {
 
 fn confirmed() -> OrderSaga {
     told(&[succeeded(Step::Inventory), succeeded(Step::Payment)])
+}
+
+/// Confirmed, and on its way to the customer.
+fn shipped() -> OrderSaga {
+    Step::ALL.iter().fold(begin(Step::ALL), |saga, step| advance(&saga, succeeded(*step), at(1)).next)
 }
 
 fn completed() -> OrderSaga {
@@ -148,6 +158,21 @@ fn a_confirmed_order_completes(#[case] input: Input, #[case] second: i64) {
 }
 
 #[rstest]
+#[case::delivered(Input::Delivered, 10)]
+#[case::no_news_of_the_parcel(Input::DeadlinePassed, 601)]
+fn a_shipped_order_completes_with_its_delivery(#[case] input: Input, #[case] second: i64) {
+    let transition = advance(&shipped(), input, at(second));
+
+    assert_eq!(transition.effects, [Effect::Publish(Announcement::Completed)]);
+    assert_eq!(transition.next.status, OrderStatus::Completed);
+    assert_eq!(transition.next.deadline, None);
+}
+
+#[rstest]
+#[case::told_while_the_parcel_travels(shipped(), Input::Notified(NotificationKind::Confirmed))]
+#[case::delivery_without_shipping(confirmed(), Input::Delivered)]
+#[case::delivery_before_the_confirmation(pending(), Input::Delivered)]
+#[case::delivered_after_the_end(cancelled(), Input::Delivered)]
 #[case::too_early(pending(), Input::DeadlinePassed)]
 #[case::of_another_saga(pending(), succeeded(Step::Shipping))]
 #[case::failure_of_another_saga(pending(), failed(Step::Shipping))]
@@ -169,12 +194,13 @@ fn what_the_state_does_not_wait_for_changes_nothing(#[case] given: OrderSaga, #[
 }
 
 #[test]
-fn a_saga_needs_steps_each_once() {
-    let config = |steps: &[Step]| SagaConfig::new(steps.to_vec(), STEP_TIMEOUT, NOTIFICATION_TIMEOUT);
+fn a_saga_needs_steps_each_once_and_in_order() {
+    let config = |steps: &[Step]| SagaConfig::new(steps.to_vec(), TIMEOUTS);
 
     assert_eq!(config(&[]), Err(InvalidSaga::NoSteps));
-    let twice = [Step::Inventory, Step::Payment, Step::Inventory];
-    assert_eq!(config(&twice), Err(InvalidSaga::Repeated(Step::Inventory)));
+    assert_eq!(config(&[Step::Inventory, Step::Inventory]), Err(InvalidSaga::Repeated(Step::Inventory)));
+    let reversed = [Step::Inventory, Step::Shipping, Step::Payment];
+    assert_eq!(config(&reversed), Err(InvalidSaga::OutOfOrder(Step::Payment, Step::Shipping)));
 }
 
 #[rstest]

@@ -123,12 +123,15 @@ fn settings(pipeline: &ValidPipeline, valid: &ValidService, access: &Access) -> 
     if access.kafka_ca.is_some() {
         settings.insert("KAFKA_CA_FILE", format!("{KAFKA_CA_DIR}/{KAFKA_CA}"));
     }
-    // The saga is the order service's; the others would roll for nothing when it changes.
-    if valid.service == Service::Order {
-        let saga = &pipeline.saga;
+    // Only those that the saga concerns: the others would roll for nothing when it changes.
+    let saga = &pipeline.saga;
+    if valid.service == Service::Order || valid.service.spec().saga_step.is_some() {
         let steps: Vec<String> = saga.steps.iter().map(ToString::to_string).collect();
+        settings.insert("SAGA_STEPS", steps.join(","));
+    }
+    if valid.service == Service::Order {
         settings.extend([
-            ("SAGA_STEPS", steps.join(",")),
+            ("SAGA_DELIVERY_TIMEOUT", format!("{}s", saga.delivery_timeout.as_secs())),
             ("SAGA_STEP_TIMEOUT", format!("{}s", saga.step_timeout.as_secs())),
             ("SAGA_NOTIFICATION_TIMEOUT", format!("{}s", saga.notification_timeout.as_secs())),
         ]);

@@ -76,7 +76,7 @@ fn config(
 }
 
 /// Variables that the operator sets for every service; what each means stands in the services' own help.
-const OURS: [&str; 15] = [
+const OURS: [&str; 16] = [
     "ADMIN_ADDR",
     "ADMIN_DATABASE_URL",
     DATABASE_URL,
@@ -88,6 +88,7 @@ const OURS: [&str; 15] = [
     "KAFKA_SECURITY_PROTOCOL",
     KAFKA_USERNAME,
     "PIPELINE",
+    "SAGA_DELIVERY_TIMEOUT",
     "SAGA_NOTIFICATION_TIMEOUT",
     "SAGA_STEPS",
     "SAGA_STEP_TIMEOUT",

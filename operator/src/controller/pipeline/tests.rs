@@ -65,7 +65,7 @@ fn passwords() -> BTreeMap<Service, SecretString> {
 #[rstest]
 #[case::unknown_service(
     "services: {paymet: {}}",
-    "spec.services.paymet is no service of this release; there are order, inventory, notification"
+    "spec.services.paymet is no service of this release; there are order, inventory, payment, shipping, notification"
 )]
 #[case::nothing_enabled(
     "services: {order: {enabled: false}, inventory: {enabled: false}, notification: {enabled: false}}",
@@ -101,11 +101,11 @@ fn passwords() -> BTreeMap<Service, SecretString> {
 )]
 #[case::unknown_step(
     "saga: {steps: [packing]}",
-    "spec.saga.steps has the step packing, which no service performs; there are inventory"
+    "spec.saga.steps has the step packing, which no service performs; there are inventory, payment, shipping"
 )]
-#[case::step_of_a_later_release(
-    "saga: {steps: [inventory, payment]}",
-    "spec.saga.steps has the step payment, which no service performs; there are inventory"
+#[case::steps_out_of_order(
+    "{services: {order: {}, inventory: {}, payment: {}}, saga: {steps: [payment, inventory]}}",
+    "spec.saga.steps are not in the order inventory, payment, shipping"
 )]
 #[case::step_twice(
     "saga: {steps: [inventory, inventory]}",

@@ -58,6 +58,8 @@ pub struct Saga {
     pub step_timeout: Duration,
     /// How long a confirmed order waits for its notification.
     pub notification_timeout: Duration,
+    /// How long a confirmed order waits for its delivery.
+    pub delivery_timeout: Duration,
 }
 
 /// Something in a spec that makes no sense.
@@ -129,13 +131,16 @@ fn check_kafka(spec: &OrderPipelineSpec, problems: &mut Vec<Problem>) {
 }
 
 fn topics(spec: &OrderPipelineSpec, enabled: &[Service], problems: &mut Vec<Problem>) -> Vec<WantedTopic> {
+    // Those that do not exist are told about with the saga.
+    let steps: Vec<Step> = spec.saga.steps.iter().filter_map(|name| name.parse().ok()).collect();
     check_overrides(&spec.topics, problems);
     let retention = time("topics.retention", &spec.topics.retention, problems);
     // What a service only reads is wanted too: its consumer would wait for the topic forever.
     let wanted: BTreeSet<Topic> = enabled
         .iter()
-        .flat_map(|service| service.spec().consumes.iter().chain(service.spec().produces))
-        .copied()
+        .flat_map(|service| {
+            service.subscriptions(&steps).into_iter().chain(service.spec().produces.iter().copied())
+        })
         .collect();
     wanted.into_iter().map(|topic| wanted_topic(spec, topic, retention, problems)).collect()
 }
@@ -200,6 +205,10 @@ fn saga(spec: &OrderPipelineSpec, enabled: &[Service], problems: &mut Vec<Proble
             Ok(step) if steps.contains(&step) => {
                 problems.push(Problem::new("saga.steps", format!("names {name} twice; name it once")));
             }
+            Ok(step) if steps.last().is_some_and(|before| *before > step) => {
+                let order = names(Step::ALL);
+                problems.push(Problem::new("saga.steps", format!("are not in the order {order}")));
+            }
             Ok(step) => steps.push(step),
             Err(message) => problems.push(Problem::new("saga.steps", message)),
         }
@@ -208,15 +217,17 @@ fn saga(spec: &OrderPipelineSpec, enabled: &[Service], problems: &mut Vec<Proble
         steps,
         step_timeout: time("saga.stepTimeout", &spec.saga.step_timeout, problems),
         notification_timeout: time("saga.notificationTimeout", &spec.saga.notification_timeout, problems),
+        delivery_timeout: time("saga.deliveryTimeout", &spec.saga.delivery_timeout, problems),
     }
 }
 
 /// The step called `name`, if somebody performs it. Where no order service runs, no saga does, and its steps
 /// need nobody.
 fn step(name: &str, enabled: &[Service]) -> Result<Step, String> {
-    let known = Step::ALL.iter().filter(|step| step.service().is_some()).map(ToString::to_string);
-    let step: Step = name.parse().map_err(|_| unknown_step(name, known.clone()))?;
-    let service = step.service().ok_or_else(|| unknown_step(name, known))?;
+    let step: Step = name.parse().map_err(|_| {
+        format!("has the step {name}, which no service performs; there are {}", names(Step::ALL))
+    })?;
+    let service = step.service();
     if enabled.contains(&Service::Order) && !enabled.contains(&service) {
         return Err(format!(
             "has the step {name}, but the service that performs it does not run; enable services.{service} or \
@@ -226,9 +237,8 @@ fn step(name: &str, enabled: &[Service]) -> Result<Step, String> {
     Ok(step)
 }
 
-fn unknown_step(name: &str, known: impl Iterator<Item = String>) -> String {
-    let known: Vec<String> = known.collect();
-    format!("has the step {name}, which no service performs; there are {}", known.join(", "))
+fn names(steps: &[Step]) -> String {
+    steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The duration in `field`; a second, and a problem, where it is none.

@@ -7,18 +7,15 @@ CREATE TABLE orders (
     correlation_id          text   NOT NULL,
     -- What was asked for, so that the same request under the same id can be told from another one.
     fingerprint             bytea  NOT NULL,
-    customer                jsonb  NOT NULL,
-    address                 jsonb  NOT NULL,
-    items                   jsonb  NOT NULL,
-    total_minor             bigint NOT NULL,
-    currency                text   NOT NULL,
+    -- Who, what, where to and for how much, as the events carry it. Read as a whole, never searched.
+    details                 json   NOT NULL,
     -- The saga. It carries its own steps and limits: an order ends by the rules under which it began.
     status                  text   NOT NULL CHECK (status IN ('PENDING', 'CONFIRMED', 'COMPLETED', 'CANCELLED')),
     cancel_reason           text,
     cancel_detail           text,
     steps                   jsonb  NOT NULL,
     step_timeout_ms         bigint NOT NULL,
-    notification_timeout_ms bigint NOT NULL,
+    closing_timeout_ms      bigint NOT NULL,
     deadline_us             bigint,
     version                 bigint NOT NULL,
     created_at_us           bigint NOT NULL,

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use contract::{
-    CorrelationId, Event, InventoryFailed, InventoryReleased, InventoryReserved, InventoryUpdated, OrderId,
-    OrderItem, ProductId, StockItem,
+    CorrelationId, Event, InventoryFailed, InventoryReleased, InventoryReserved, InventoryUpdated,
+    OrderDetails, OrderId, ProductId, StockItem,
 };
 use domain::stock::{StockError, StockLevel};
 use domain::warehouse::{Outcome, Warehouse};
@@ -37,7 +37,7 @@ impl Handler for StockHandler {
         let mut outcomes = Vec::with_capacity(requests.len());
         for request in &requests {
             let outcome = request.put_to(&mut warehouse, now, self.reservation_ttl)?;
-            if let Some(event) = event_of(request.order_id, &outcome) {
+            if let Some(event) = request.answer(&outcome) {
                 fx.emit(event, request.delivery);
             }
             outcomes.push((request.order_id, outcome));
@@ -65,7 +65,7 @@ async fn load(fx: &mut Effects<'_>, requests: &[Request<'_>]) -> Result<Warehous
 struct Request<'a> {
     order_id: OrderId,
     wish: Wish,
-    items: &'a [OrderItem],
+    details: &'a OrderDetails,
     delivery: &'a Delivery,
 }
 
@@ -78,29 +78,52 @@ enum Wish {
 
 impl<'a> Request<'a> {
     fn of(delivery: &'a Delivery) -> Result<Self, HandleError> {
-        let (wish, order_id, items) = match &delivery.envelope.event {
-            Event::OrderCreated(order) => (Wish::Reserve, order.order_id, &order.items),
-            Event::OrderConfirmed(order) => (Wish::Sell, order.order_id, &order.items),
-            Event::OrderCancelled(order) => (Wish::Release, order.order_id, &order.items),
+        let (wish, order_id, details) = match &delivery.envelope.event {
+            Event::OrderCreated(order) => (Wish::Reserve, order.order_id, &order.details),
+            Event::OrderConfirmed(order) => (Wish::Sell, order.order_id, &order.details),
+            Event::OrderCancelled(order) => (Wish::Release, order.order_id, &order.details),
             other @ (Event::OrderCompleted(_)
             | Event::InventoryReserved(_)
             | Event::InventoryFailed(_)
             | Event::InventoryReleased(_)
             | Event::InventoryUpdated(_)
+            | Event::PaymentCaptured(_)
+            | Event::PaymentFailed(_)
+            | Event::PaymentRefunded(_)
+            | Event::ShippingScheduled(_)
+            | Event::ShippingFailed(_)
+            | Event::ShippingDelivered(_)
+            | Event::ShippingCancelled(_)
             | Event::NotificationSent(_)) => {
                 let reason = format!("{} asks nothing of the inventory", other.event_type());
                 return Err(HandleError::permanent(reason));
             }
         };
-        Ok(Self { order_id, wish, items, delivery })
+        Ok(Self { order_id, wish, details, delivery })
     }
 
     fn products(&self) -> impl Iterator<Item = &'a ProductId> {
-        self.items.iter().map(|item| &item.product_id)
+        self.details.items.iter().map(|item| &item.product_id)
     }
 
     fn story(&self) -> CorrelationId {
         self.delivery.envelope.correlation_id.clone()
+    }
+
+    /// What everybody is told about the outcome, where it is news.
+    fn answer(&self, outcome: &Outcome) -> Option<Event> {
+        let order_id = self.order_id;
+        match outcome.clone() {
+            Outcome::Reserved { items, expires_at } => {
+                let details = self.details.clone();
+                Some(InventoryReserved { order_id, items, expires_at, details }.into())
+            }
+            Outcome::Refused { reason, shortages } => {
+                Some(InventoryFailed { order_id, reason, shortages }.into())
+            }
+            Outcome::Released { items, reason } => Some(InventoryReleased { order_id, items, reason }.into()),
+            Outcome::Sold | Outcome::Oversold { .. } | Outcome::Nothing => None,
+        }
     }
 
     fn put_to(
@@ -110,6 +133,7 @@ impl<'a> Request<'a> {
         ttl: Duration,
     ) -> Result<Outcome, HandleError> {
         let items: Vec<StockItem> = self
+            .details
             .items
             .iter()
             .map(|item| StockItem { product_id: item.product_id.clone(), quantity: item.quantity })
@@ -129,20 +153,6 @@ impl<'a> Request<'a> {
 /// Trying again would find the same books; a dead letter keeps the event until somebody has mended them.
 fn broken_books(order_id: OrderId, error: StockError) -> HandleError {
     HandleError::permanent_because(format!("the stock of order {order_id} cannot be moved"), error)
-}
-
-/// What everybody is told about an outcome, where it is news.
-pub(super) fn event_of(order_id: OrderId, outcome: &Outcome) -> Option<Event> {
-    match outcome.clone() {
-        Outcome::Reserved { items, expires_at } => {
-            Some(InventoryReserved { order_id, items, expires_at }.into())
-        }
-        Outcome::Refused { reason, shortages } => {
-            Some(InventoryFailed { order_id, reason, shortages }.into())
-        }
-        Outcome::Released { items, reason } => Some(InventoryReleased { order_id, items, reason }.into()),
-        Outcome::Sold | Outcome::Oversold { .. } | Outcome::Nothing => None,
-    }
 }
 
 /// A product's new levels.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use contract::{Envelope, OrderId, ProductId};
+use contract::{Envelope, InventoryReleased, OrderId, ProductId};
 use domain::stock::{StockError, StockLevel};
 use domain::warehouse::{Outcome, Warehouse};
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use messaging::{AppendError, Outbox};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use super::handler::{event_of, updated};
+use super::handler::updated;
 use super::metrics::Metrics;
 use super::store::{self, Stories};
 use crate::health::Pulse;
@@ -105,7 +105,10 @@ fn expire(
     let (mut outcomes, mut news) = (Outcomes::new(), Vec::new());
     for (order, story) in stories {
         let outcome = warehouse.expire(*order, now)?;
-        news.extend(event_of(*order, &outcome).map(|event| Envelope::new(event, story.clone(), now)));
+        if let Outcome::Released { items, reason } = outcome.clone() {
+            let released = InventoryReleased { order_id: *order, items, reason };
+            news.push(Envelope::new(released.into(), story.clone(), now));
+        }
         outcomes.push((*order, outcome));
     }
     Ok((outcomes, news))

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use contract::{Contact, CorrelationId, Event, Money, NotificationKind, OrderId, OrderItem};
+use contract::{Contact, CorrelationId, Event, Money, NotificationKind, OrderDetails, OrderId, OrderItem};
 
 /// News about an order, as far as a customer is concerned.
 #[derive(Debug, Clone, Copy)]
@@ -22,31 +22,31 @@ pub(super) struct Notice<'a> {
 impl<'a> Notice<'a> {
     /// The news in `event`; none where customers are not told about it.
     pub(super) fn of(event: &'a Event) -> Option<Self> {
-        let (kind, order_id, customer, items, total, reason) = match event {
-            Event::OrderCreated(order) => {
-                (NotificationKind::Created, order.order_id, &order.customer, &order.items, order.total, None)
+        let (kind, order_id, details, reason) = match event {
+            Event::OrderCreated(order) => (NotificationKind::Created, order.order_id, &order.details, None),
+            Event::OrderConfirmed(order) => {
+                (NotificationKind::Confirmed, order.order_id, &order.details, None)
             }
-            Event::OrderConfirmed(order) => (
-                NotificationKind::Confirmed,
-                order.order_id,
-                &order.customer,
-                &order.items,
-                order.total,
-                None,
-            ),
             Event::OrderCancelled(order) => {
                 let reason = Some(order.detail.as_str()).filter(|detail| !detail.is_empty());
-                let kind = NotificationKind::Cancelled;
-                (kind, order.order_id, &order.customer, &order.items, order.total, reason)
+                (NotificationKind::Cancelled, order.order_id, &order.details, reason)
             }
             Event::OrderCompleted(_)
             | Event::InventoryReserved(_)
             | Event::InventoryFailed(_)
             | Event::InventoryReleased(_)
             | Event::InventoryUpdated(_)
+            | Event::PaymentCaptured(_)
+            | Event::PaymentFailed(_)
+            | Event::PaymentRefunded(_)
+            | Event::ShippingScheduled(_)
+            | Event::ShippingFailed(_)
+            | Event::ShippingDelivered(_)
+            | Event::ShippingCancelled(_)
             | Event::NotificationSent(_) => return None,
         };
-        Some(Self { kind, order_id, customer, items, total, reason })
+        let OrderDetails { customer, items, total, .. } = details;
+        Some(Self { kind, order_id, customer, items, total: *total, reason })
     }
 
     /// A name for this news that is the same however often it is sent: the message id of the mail, the
@@ -176,26 +176,29 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use contract::{CancelReason, Currency, OrderCancelled};
+    use contract::{Address, CancelReason, Currency, OrderCancelled};
 
     use super::*;
 
     fn cancelled(name: &str, detail: &str) -> Event {
         OrderCancelled {
             order_id: "0195b3d2-7bff-7abc-8def-0123456789ab".parse().unwrap(),
-            customer: Contact {
-                customer_id: "C-1".parse().unwrap(),
-                first_name: name.into(),
-                last_name: String::new(),
-                email: None,
-                phone: None,
+            details: OrderDetails {
+                customer: Contact {
+                    customer_id: "C-1".parse().unwrap(),
+                    first_name: name.into(),
+                    last_name: String::new(),
+                    email: None,
+                    phone: None,
+                },
+                ship_to: Address::default(),
+                items: vec![OrderItem {
+                    product_id: "burger".parse().unwrap(),
+                    quantity: 2,
+                    unit_price_minor: 899,
+                }],
+                total: Money::new(1798, Currency::USD),
             },
-            items: vec![OrderItem {
-                product_id: "burger".parse().unwrap(),
-                quantity: 2,
-                unit_price_minor: 899,
-            }],
-            total: Money::new(1798, Currency::USD),
             reason: CancelReason::OutOfStock,
             detail: detail.into(),
         }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use contract::{CancelReason, Event, InventoryFailed, InventoryFailure, OrderId, Shortage, Step};
+use contract::{
+    CancelReason, Event, InventoryFailed, InventoryFailure, OrderId, PaymentFailed, PaymentFailure,
+    ShippingFailed, ShippingFailure, Shortage, Step,
+};
 use domain::saga::Input;
 use messaging::{Delivery, Effects, HandleError, Handler};
 
@@ -97,18 +100,25 @@ pub async fn save_all(
 pub(super) fn input_of(delivery: &Delivery) -> Option<(OrderId, Input)> {
     match &delivery.envelope.event {
         Event::InventoryReserved(event) => Some((event.order_id, Input::StepSucceeded(Step::Inventory))),
-        Event::InventoryFailed(event) => Some((event.order_id, failed(event))),
+        Event::InventoryFailed(event) => Some((event.order_id, not_reserved(event))),
+        Event::PaymentCaptured(event) => Some((event.order_id, Input::StepSucceeded(Step::Payment))),
+        Event::PaymentFailed(event) => Some((event.order_id, not_paid(event))),
+        Event::ShippingScheduled(event) => Some((event.order_id, Input::StepSucceeded(Step::Shipping))),
+        Event::ShippingFailed(event) => Some((event.order_id, not_shipped(event))),
+        Event::ShippingDelivered(event) => Some((event.order_id, Input::Delivered)),
         Event::NotificationSent(event) => Some((event.order_id, Input::Notified(event.kind))),
         Event::OrderCreated(_)
         | Event::OrderConfirmed(_)
         | Event::OrderCompleted(_)
         | Event::OrderCancelled(_)
         | Event::InventoryReleased(_)
-        | Event::InventoryUpdated(_) => None,
+        | Event::InventoryUpdated(_)
+        | Event::PaymentRefunded(_)
+        | Event::ShippingCancelled(_) => None,
     }
 }
 
-fn failed(event: &InventoryFailed) -> Input {
+fn not_reserved(event: &InventoryFailed) -> Input {
     let (reason, detail) = match event.reason {
         InventoryFailure::OutOfStock => (CancelReason::OutOfStock, "there is not enough stock"),
         InventoryFailure::UnknownProduct => (CancelReason::UnknownProduct, "a product is unknown"),
@@ -118,6 +128,22 @@ fn failed(event: &InventoryFailed) -> Input {
     let detail =
         if shortages.is_empty() { detail.to_owned() } else { format!("{detail}: {}", shortages.join(", ")) };
     Input::StepFailed { step: Step::Inventory, reason, detail }
+}
+
+fn not_paid(event: &PaymentFailed) -> Input {
+    let reason = match event.reason {
+        PaymentFailure::Declined => CancelReason::PaymentDeclined,
+        PaymentFailure::ProviderUnavailable | PaymentFailure::OrderCancelled => CancelReason::StepRefused,
+    };
+    Input::StepFailed { step: Step::Payment, reason, detail: event.detail.clone() }
+}
+
+fn not_shipped(event: &ShippingFailed) -> Input {
+    let reason = match event.reason {
+        ShippingFailure::Refused => CancelReason::NotShippable,
+        ShippingFailure::CarrierUnavailable | ShippingFailure::OrderCancelled => CancelReason::StepRefused,
+    };
+    Input::StepFailed { step: Step::Shipping, reason, detail: event.detail.clone() }
 }
 
 fn shortage(shortage: &Shortage) -> String {

@@ -375,12 +375,7 @@ fn replay(first: Option<&FirstAnswer>, submission: &Submission, otherwise: Recei
 }
 
 fn created(draft: &Draft) -> Envelope {
-    let event = OrderCreated {
-        order_id: draft.id,
-        customer: draft.request.customer.clone(),
-        items: draft.request.items.clone(),
-        total: draft.request.total,
-    };
+    let event = OrderCreated { order_id: draft.id, details: draft.request.details.clone() };
     Envelope::new(event.into(), draft.correlation_id.clone(), draft.created_at)
 }
 

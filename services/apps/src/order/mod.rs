@@ -2,8 +2,10 @@
 //!
 //! | consumes | what it means for an order |
 //! |---|---|
-//! | `inventory.reserved`, `inventory.failed` | its step succeeded or failed |
-//! | `notifications.sent` | its customer was told: a confirmed order is complete |
+//! | `inventory.reserved`, `payments.captured`, `shipping.scheduled` | its step succeeded |
+//! | `inventory.failed`, `payments.failed`, `shipping.failed` | its step failed |
+//! | `shipping.delivered` | its parcel arrived: a confirmed order is complete |
+//! | `notifications.sent` | its customer was told: complete, where nothing is shipped |
 //!
 //! It produces `orders.created` (`intake`), and `orders.confirmed`, `orders.completed`, `orders.cancelled`
 //! (`handler` when an event decides, `sweeper` when a deadline does; both through `progress`). It serves the
@@ -70,7 +72,7 @@ impl Role for Order {
             intake,
             watch: watch.clone(),
             catalogue: Arc::new(config.order.order_catalogue.clone()),
-            saga: Arc::new(config.order.saga()?),
+            saga: Arc::new(config.saga()?),
             metrics: metrics.clone(),
         };
         Ok(Parts {

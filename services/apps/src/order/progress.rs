@@ -53,13 +53,13 @@ impl Loaded {
 
 fn event_of(order: &Order, effect: Effect) -> Event {
     let Effect::Publish(announcement) = effect;
-    let Order { id: order_id, total, .. } = *order;
-    let (customer, items) = (order.customer.clone(), order.items.clone());
+    let (order_id, total) = (order.id, order.details.total);
+    let details = || order.details.clone();
     match announcement {
-        Announcement::Confirmed => OrderConfirmed { order_id, customer, items, total }.into(),
+        Announcement::Confirmed => OrderConfirmed { order_id, details: details() }.into(),
         Announcement::Completed => OrderCompleted { order_id, total }.into(),
         Announcement::Cancelled { reason, detail } => {
-            OrderCancelled { order_id, customer, items, total, reason, detail }.into()
+            OrderCancelled { order_id, details: details(), reason, detail }.into()
         }
     }
 }

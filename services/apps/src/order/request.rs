@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use contract::{Contact, Currency, CustomerId, Money, OrderId, OrderItem, ProductId};
+use contract::{Address, Contact, Currency, CustomerId, Money, OrderDetails, OrderId, OrderItem, ProductId};
 use domain::catalogue::Catalogue;
 use domain::pricing::{self, PriceError};
 use rust_decimal::Decimal;
@@ -30,37 +30,8 @@ const DEFAULT_CURRENCY: Currency = Currency::USD;
 pub struct NewOrder {
     /// The id the customer chose; only the short form has one.
     pub order_id: Option<OrderId>,
-    /// Who orders.
-    pub customer: Contact,
-    /// Where to; empty in the short form.
-    pub address: Address,
-    /// What; each product once.
-    pub items: Vec<OrderItem>,
-    /// The sum of the items.
-    pub total: Money,
-}
-
-/// Where an order goes to. Its `Debug` form shows nothing, so that no log does.
-#[derive(Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Address {
-    /// Street and number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub address: Option<String>,
-    /// Town.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub city: Option<String>,
-    /// State or region.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
-    /// Postal code.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub zip_code: Option<String>,
-}
-
-impl std::fmt::Debug for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Address").finish_non_exhaustive()
-    }
+    /// Who orders what, and where it goes; nowhere in the short form.
+    pub details: OrderDetails,
 }
 
 impl NewOrder {
@@ -105,11 +76,12 @@ fn parse_full(body: &Object<'_>, faults: &mut Faults) -> Option<NewOrder> {
     let total = total.zip(currency).and_then(|(total, currency)| {
         minor_units(total, currency, &body.path().field("totalAmount"), faults)
     });
-    let (customer, address) = customer?;
+    let (customer, ship_to) = customer?;
     let items = items?.into_iter().collect::<Option<Vec<_>>>()?;
     let total = Money::new(total?, currency?);
     check_total(&items, total, &body.path().field("totalAmount"), faults);
-    Some(NewOrder { order_id: None, customer: customer?, address, items, total })
+    let details = OrderDetails { customer: customer?, ship_to, items, total };
+    Some(NewOrder { order_id: None, details })
 }
 
 fn parse_customer(info: &Object<'_>, faults: &mut Faults) -> (Option<Contact>, Address) {
@@ -179,13 +151,13 @@ fn parse_short(body: &Object<'_>, catalogue: &Catalogue, faults: &mut Faults) ->
         return None;
     };
     let first_name = customer_id.as_str().to_owned();
-    Some(NewOrder {
-        order_id,
+    let details = OrderDetails {
         customer: Contact { customer_id, first_name, last_name: String::new(), email: None, phone: None },
-        address: Address::default(),
+        ship_to: Address::default(),
         items: vec![OrderItem { product_id, quantity, unit_price_minor: price.amount_minor }],
         total: Money::new(amount_minor, price.currency),
-    })
+    };
+    Some(NewOrder { order_id, details })
 }
 
 fn minor_units(amount: Decimal, currency: Currency, path: &Path, faults: &mut Faults) -> Option<i64> {

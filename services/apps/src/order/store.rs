@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contract::{Contact, CorrelationId, Currency, Money, OrderId, OrderItem};
+use contract::{CorrelationId, OrderDetails, OrderId};
 use domain::saga::{OrderSaga, OrderStatus, StepState};
 use jiff::Timestamp;
 use sqlx::postgres::{PgConnection, PgRow};
@@ -17,12 +17,8 @@ pub struct Order {
     pub id: OrderId,
     /// Joins what this order caused.
     pub correlation_id: CorrelationId,
-    /// Who ordered.
-    pub customer: Contact,
-    /// What.
-    pub items: Vec<OrderItem>,
-    /// For how much.
-    pub total: Money,
+    /// What was ordered, by whom, and where it goes.
+    pub details: OrderDetails,
     /// How far it is.
     pub saga: OrderSaga,
     /// When it was accepted.
@@ -50,9 +46,8 @@ pub struct Draft {
 
 /// The columns of [`Order`], in the order in which [`order_of`] names them.
 const COLUMNS: &str =
-    "order_id, correlation_id, customer::text AS customer, items::text AS items, total_minor,
-    currency, status, cancel_reason, cancel_detail, steps::text AS steps, step_timeout_ms,
-    notification_timeout_ms, deadline_us, version, created_at_us, updated_at_us";
+    "order_id, correlation_id, details::text AS details, status, cancel_reason, cancel_detail, steps::text AS steps, step_timeout_ms,
+    closing_timeout_ms, deadline_us, version, created_at_us, updated_at_us";
 
 /// Inserts `drafts` in one statement and returns the ids that are new; the others exist already. Two
 /// transactions that insert the same ids wait for each other in the order of the ids, so never in a circle.
@@ -61,40 +56,30 @@ pub async fn insert(conn: &mut PgConnection, drafts: &[&Draft]) -> Result<Vec<Or
     let column = |of: &dyn Fn(&Draft) -> Result<String, serde_json::Error>| {
         drafts.iter().map(|draft| text(of(draft))).collect::<Result<Vec<_>, _>>()
     };
-    let customers = column(&|draft| serde_json::to_string(&draft.request.customer))?;
-    let addresses = column(&|draft| serde_json::to_string(&draft.request.address))?;
-    let items = column(&|draft| serde_json::to_string(&draft.request.items))?;
+    let details = column(&|draft| serde_json::to_string(&draft.request.details))?;
     let steps = column(&|draft| serde_json::to_string(&draft.saga.steps))?;
     let rows = sqlx::query(
-        "INSERT INTO orders (order_id, customer_id, correlation_id, fingerprint, customer, address, items,
-             total_minor, currency, status, steps, step_timeout_ms, notification_timeout_ms, deadline_us,
-             version, created_at_us, updated_at_us)
-         SELECT order_id, customer_id, correlation_id, fingerprint, customer::jsonb, address::jsonb,
-             items::jsonb, total_minor, currency, status, steps::jsonb, step_timeout_ms,
-             notification_timeout_ms, deadline_us, version, created_at_us, created_at_us
+        "INSERT INTO orders (order_id, customer_id, correlation_id, fingerprint, details, status, steps,
+             step_timeout_ms, closing_timeout_ms, deadline_us, version, created_at_us, updated_at_us)
+         SELECT order_id, customer_id, correlation_id, fingerprint, details::json, status, steps::jsonb,
+             step_timeout_ms, closing_timeout_ms, deadline_us, version, created_at_us, created_at_us
          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::text[],
-             $8::bigint[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[],
-             $15::bigint[], $16::bigint[])
-             AS new (order_id, customer_id, correlation_id, fingerprint, customer, address, items, total_minor,
-                 currency, status, steps, step_timeout_ms, notification_timeout_ms, deadline_us, version,
-                 created_at_us)
+             $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])
+             AS new (order_id, customer_id, correlation_id, fingerprint, details, status, steps,
+                 step_timeout_ms, closing_timeout_ms, deadline_us, version, created_at_us)
          ORDER BY order_id
          ON CONFLICT (order_id) DO NOTHING
          RETURNING order_id",
     )
     .bind(drafts.iter().map(|draft| draft.id.as_uuid()).collect::<Vec<_>>())
-    .bind(drafts.iter().map(|draft| draft.request.customer.customer_id.as_str()).collect::<Vec<_>>())
+    .bind(drafts.iter().map(|draft| draft.request.details.customer.customer_id.as_str()).collect::<Vec<_>>())
     .bind(drafts.iter().map(|draft| draft.correlation_id.as_str()).collect::<Vec<_>>())
     .bind(drafts.iter().map(|draft| draft.fingerprint.as_slice()).collect::<Vec<_>>())
-    .bind(customers)
-    .bind(addresses)
-    .bind(items)
-    .bind(drafts.iter().map(|draft| draft.request.total.amount_minor).collect::<Vec<_>>())
-    .bind(drafts.iter().map(|draft| draft.request.total.currency.to_string()).collect::<Vec<_>>())
+    .bind(details)
     .bind(drafts.iter().map(|draft| draft.saga.status.name()).collect::<Vec<_>>())
     .bind(steps)
     .bind(drafts.iter().map(|draft| millis(draft.saga.step_timeout)).collect::<Vec<_>>())
-    .bind(drafts.iter().map(|draft| millis(draft.saga.notification_timeout)).collect::<Vec<_>>())
+    .bind(drafts.iter().map(|draft| millis(draft.saga.closing_timeout)).collect::<Vec<_>>())
     .bind(drafts.iter().map(|draft| draft.saga.deadline.map(micros)).collect::<Vec<_>>())
     .bind(drafts.iter().map(|draft| draft.saga.version).collect::<Vec<_>>())
     .bind(drafts.iter().map(|draft| micros(draft.created_at)).collect::<Vec<_>>())
@@ -237,19 +222,16 @@ fn order_of(row: &PgRow) -> Result<Order, sqlx::Error> {
         unknown => return Err(decode(format!("unknown order status {unknown}"))),
     };
     let steps: Vec<StepState> = json(row, "steps")?;
-    let currency: Currency = row.try_get::<&str, _>("currency")?.parse().map_err(decode)?;
     Ok(Order {
         id: OrderId::new(row.try_get("order_id")?),
         correlation_id: row.try_get::<&str, _>("correlation_id")?.parse().map_err(decode)?,
-        customer: json(row, "customer")?,
-        items: json(row, "items")?,
-        total: Money::new(row.try_get("total_minor")?, currency),
+        details: json(row, "details")?,
         saga: OrderSaga {
             status,
             steps,
             deadline: row.try_get::<Option<i64>, _>("deadline_us")?.map(timestamp).transpose()?,
             step_timeout: duration(row.try_get("step_timeout_ms")?),
-            notification_timeout: duration(row.try_get("notification_timeout_ms")?),
+            closing_timeout: duration(row.try_get("closing_timeout_ms")?),
             version: row.try_get("version")?,
         },
         created_at: timestamp(row.try_get("created_at_us")?)?,

@@ -1,10 +1,11 @@
 //! What goes in and out of the order service, without a database or a broker.
 
 use contract::{
-    CancelReason, Contact, Currency, Envelope, Event, InventoryFailed, InventoryFailure, InventoryReserved,
-    Money, NotificationKind, NotificationSent, OrderCompleted, OrderId, OrderItem, Shortage, Step, Topic,
+    Address, CancelReason, Contact, Currency, Envelope, Event, InventoryFailed, InventoryFailure,
+    InventoryReserved, Money, NotificationKind, NotificationSent, OrderCompleted, OrderDetails, OrderId,
+    OrderItem, Shortage, Step, Topic,
 };
-use domain::saga::{Input, OrderSaga, OrderStatus, SagaConfig};
+use domain::saga::{Input, OrderSaga, OrderStatus, SagaConfig, Timeouts};
 use jiff::Timestamp;
 use messaging::Delivery;
 use serde_json::json;
@@ -28,24 +29,29 @@ fn now() -> Timestamp {
 }
 
 fn order() -> Order {
-    let config =
-        SagaConfig::new(vec![Step::Inventory], Duration::from_secs(30), Duration::from_secs(60)).unwrap();
+    let minute = Duration::from_secs(60);
+    let timeouts = Timeouts { step: Duration::from_secs(30), notification: minute, delivery: minute };
+    let config = SagaConfig::new(vec![Step::Inventory], timeouts).unwrap();
     Order {
         id: order_id(),
         correlation_id: "req-1".parse().unwrap(),
-        customer: Contact {
-            customer_id: "CUST-1".parse().unwrap(),
-            first_name: "Ada".into(),
-            last_name: "Lovelace".into(),
-            email: None,
-            phone: None,
-        },
-        items: vec![OrderItem { product_id: "ramen".parse().unwrap(), quantity: 2, unit_price_minor: 1200 }],
-        total: Money::new(2400, Currency::JPY),
+        details: details(),
         saga: OrderSaga::begin(&config, now()),
         created_at: now(),
         updated_at: now(),
     }
+}
+
+fn details() -> OrderDetails {
+    let customer = Contact {
+        customer_id: "CUST-1".parse().unwrap(),
+        first_name: "Ada".into(),
+        last_name: "Lovelace".into(),
+        email: None,
+        phone: None,
+    };
+    let items = vec![OrderItem { product_id: "ramen".parse().unwrap(), quantity: 2, unit_price_minor: 1200 }];
+    OrderDetails { customer, ship_to: Address::default(), items, total: Money::new(2400, Currency::JPY) }
 }
 
 fn delivery(event: impl Into<Event>) -> Delivery {
@@ -55,7 +61,8 @@ fn delivery(event: impl Into<Event>) -> Delivery {
 
 #[test]
 fn events_of_others_are_inputs_of_the_saga() {
-    let reserved = InventoryReserved { order_id: order_id(), items: Vec::new(), expires_at: now() };
+    let reserved =
+        InventoryReserved { order_id: order_id(), items: Vec::new(), expires_at: now(), details: details() };
     let told =
         NotificationSent { order_id: order_id(), kind: NotificationKind::Confirmed, channels: Vec::new() };
     let own = OrderCompleted { order_id: order_id(), total: Money::new(1, Currency::USD) };

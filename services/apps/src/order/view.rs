@@ -124,7 +124,7 @@ impl From<Order> for OrderView {
             OrderStatus::Pending | OrderStatus::Confirmed | OrderStatus::Completed => (None, None),
         };
         let steps = order.saga.steps.iter().map(|state| (state.step.to_string(), state.status.to_string()));
-        let currency = order.total.currency;
+        let currency = order.details.total.currency;
         let item = |item: contract::OrderItem| ItemView {
             product_id: item.product_id.into(),
             quantity: item.quantity,
@@ -132,15 +132,15 @@ impl From<Order> for OrderView {
         };
         Self {
             order_id: order.id,
-            customer_id: order.customer.customer_id.into(),
+            customer_id: order.details.customer.customer_id.into(),
             status: Status::from(&order.saga.status),
             reason,
             reason_detail,
             correlation_id: order.correlation_id,
-            total_amount: amount(order.total),
+            total_amount: amount(order.details.total),
             currency: currency.to_string(),
             steps: steps.collect(),
-            items: order.items.into_iter().map(item).collect(),
+            items: order.details.items.into_iter().map(item).collect(),
             created_at: order.created_at,
             updated_at: order.updated_at,
         }

@@ -1,8 +1,8 @@
 //! The saga of the order service, with this test in the parts of the other services.
 
 use contract::{
-    Event, InventoryFailed, InventoryFailure, InventoryReserved, NotificationKind, NotificationSent,
-    OrderCancelled, OrderId, Service, Shortage,
+    Address, Contact, Currency, Event, InventoryFailed, InventoryFailure, InventoryReserved, Money,
+    NotificationKind, NotificationSent, OrderCancelled, OrderDetails, OrderId, Service, Shortage,
 };
 use jiff::Timestamp;
 use messaging::Messaging;
@@ -16,7 +16,20 @@ async fn tell(messaging: &Messaging, event: impl Into<Event>) {
 }
 
 fn reserved(order_id: &str) -> InventoryReserved {
-    InventoryReserved { order_id: order_id.parse().unwrap(), items: Vec::new(), expires_at: Timestamp::MAX }
+    let order_id = order_id.parse().unwrap();
+    InventoryReserved { order_id, items: Vec::new(), expires_at: Timestamp::MAX, details: details() }
+}
+
+fn details() -> OrderDetails {
+    let customer = Contact {
+        customer_id: "ada".parse().unwrap(),
+        first_name: "Ada".into(),
+        last_name: String::new(),
+        email: None,
+        phone: None,
+    };
+    let total = Money::new(899, Currency::USD);
+    OrderDetails { customer, ship_to: Address::default(), items: Vec::new(), total }
 }
 
 fn told(order_id: &str, kind: NotificationKind) -> NotificationSent {

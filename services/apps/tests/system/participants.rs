@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use contract::{
-    Channel, ChannelOutcome, Contact, Currency, Envelope, Event, Money, NotificationSent, OrderConfirmed,
-    OrderCreated, OrderId, OrderItem, ReleaseReason, Service,
+    Address, Channel, ChannelOutcome, Contact, Currency, Envelope, Event, Money, NotificationSent,
+    OrderConfirmed, OrderCreated, OrderDetails, OrderId, OrderItem, ReleaseReason, Service,
 };
 use devcluster::mail::MailSink;
 use jiff::Timestamp;
@@ -12,8 +12,6 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::support::{PATIENCE, Realm, Spy, System, eventually};
-
-const TOTAL: Money = Money::new(3596, Currency::USD);
 
 fn envelope(event: impl Into<Event>) -> Envelope {
     Envelope::new(event.into(), "req-1".parse().unwrap(), Timestamp::now())
@@ -29,16 +27,18 @@ fn ada() -> Contact {
     }
 }
 
-fn items() -> Vec<OrderItem> {
-    vec![OrderItem { product_id: "burger".parse().unwrap(), quantity: 4, unit_price_minor: 899 }]
+fn details() -> OrderDetails {
+    let items = vec![OrderItem { product_id: "burger".parse().unwrap(), quantity: 4, unit_price_minor: 899 }];
+    let total = Money::new(3596, Currency::USD);
+    OrderDetails { customer: ada(), ship_to: Address::default(), items, total }
 }
 
 fn created(order_id: OrderId) -> Envelope {
-    envelope(OrderCreated { order_id, customer: ada(), items: items(), total: TOTAL })
+    envelope(OrderCreated { order_id, details: details() })
 }
 
 fn confirmed(order_id: OrderId) -> Envelope {
-    envelope(OrderConfirmed { order_id, customer: ada(), items: items(), total: TOTAL })
+    envelope(OrderConfirmed { order_id, details: details() })
 }
 
 async fn burgers(system: &System) -> Value {

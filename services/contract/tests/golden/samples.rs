@@ -1,16 +1,19 @@
 //! One envelope per event, with every optional field filled at least once.
 
 use contract::{
-    CancelReason, Channel, ChannelOutcome, ChannelResult, Contact, Currency, Envelope, Event,
+    Address, CancelReason, Channel, ChannelOutcome, ChannelResult, Contact, Currency, Envelope, Event,
     InventoryFailed, InventoryFailure, InventoryReleased, InventoryReserved, InventoryUpdated, Money,
     NotificationKind, NotificationSent, OrderCancelled, OrderCompleted, OrderConfirmed, OrderCreated,
-    OrderId, OrderItem, ReleaseReason, Shortage, StockItem,
+    OrderDetails, OrderId, OrderItem, PaymentCaptured, PaymentFailed, PaymentFailure, PaymentId,
+    PaymentRefunded, ReleaseReason, ShipmentId, ShippingCancelled, ShippingDelivered, ShippingFailed,
+    ShippingFailure, ShippingScheduled, Shortage, StockItem,
 };
 use uuid::Uuid;
 
 /// The samples, in the catalogue's order. The first has no cause; each other is caused by the first.
 pub(crate) fn all() -> Vec<Envelope> {
-    let events: Vec<Event> = orders().into_iter().chain(inventory()).chain([notification()]).collect();
+    let participants = inventory().into_iter().chain(payments()).chain(shipping());
+    let events: Vec<Event> = orders().into_iter().chain(participants).chain([notification()]).collect();
     events.into_iter().enumerate().map(|(index, event)| envelope(index, event)).collect()
 }
 
@@ -31,14 +34,16 @@ fn envelope(index: usize, event: Event) -> Envelope {
 fn orders() -> [Event; 4] {
     let (order_id, total) = (order_id(), Money::new(5198, Currency::USD));
     [
-        OrderCreated { order_id, customer: ada(), items: items(), total }.into(),
-        OrderConfirmed { order_id, customer: ada(), items: items(), total }.into(),
+        OrderCreated { order_id, details: details() }.into(),
+        OrderConfirmed { order_id, details: details() }.into(),
         OrderCompleted { order_id, total }.into(),
         OrderCancelled {
             order_id,
-            customer: Contact { email: None, phone: None, ..ada() },
-            items: items(),
-            total,
+            details: OrderDetails {
+                customer: Contact { email: None, phone: None, ..ada() },
+                ship_to: Address::default(),
+                ..details()
+            },
             reason: CancelReason::OutOfStock,
             detail: "burger: 2 ordered, 1 available".into(),
         }
@@ -52,10 +57,34 @@ fn inventory() -> [Event; 4] {
     let shortages = vec![Shortage { product_id: "burger".parse().unwrap(), requested: 2, available: 1 }];
     let expires_at = "2026-03-20T09:30:30Z".parse().unwrap();
     [
-        InventoryReserved { order_id, items: held.clone(), expires_at }.into(),
+        InventoryReserved { order_id, items: held.clone(), expires_at, details: details() }.into(),
         InventoryFailed { order_id, reason: InventoryFailure::OutOfStock, shortages }.into(),
         InventoryReleased { order_id, items: held, reason: ReleaseReason::OrderCancelled }.into(),
         InventoryUpdated { product_id, on_hand: 98, reserved: 2, sold: 7, available: 98 }.into(),
+    ]
+}
+
+fn payments() -> [Event; 3] {
+    let (order_id, payment_id) = (order_id(), PaymentId::new(Uuid::from_u128(0x7a)));
+    let amount = details().total;
+    let detail = "the card has expired".to_owned();
+    [
+        PaymentCaptured { order_id, payment_id, amount, details: details() }.into(),
+        PaymentFailed { order_id, reason: PaymentFailure::Declined, detail }.into(),
+        PaymentRefunded { order_id, payment_id, amount }.into(),
+    ]
+}
+
+fn shipping() -> [Event; 4] {
+    let (order_id, shipment_id) = (order_id(), ShipmentId::new(Uuid::from_u128(0x5b)));
+    let (carrier, tracking_number) = ("Parcel Express".to_owned(), "PX-0000-0091".to_owned());
+    let detail = "nobody delivers to the moon".to_owned();
+    let delivered_at = "2026-03-22T16:40:00Z".parse().unwrap();
+    [
+        ShippingScheduled { order_id, shipment_id, carrier, tracking_number }.into(),
+        ShippingFailed { order_id, reason: ShippingFailure::Refused, detail }.into(),
+        ShippingDelivered { order_id, shipment_id, delivered_at }.into(),
+        ShippingCancelled { order_id, shipment_id }.into(),
     ]
 }
 
@@ -78,6 +107,16 @@ fn notification() -> Event {
 
 fn order_id() -> OrderId {
     "0195b3d2-7bff-7abc-8def-0123456789ab".parse().unwrap()
+}
+
+fn details() -> OrderDetails {
+    let ship_to = Address {
+        address: Some("12 St James's Square".into()),
+        city: Some("London".into()),
+        state: Some("LDN".into()),
+        zip_code: Some("SW1Y 4JH".into()),
+    };
+    OrderDetails { customer: ada(), ship_to, items: items(), total: Money::new(5198, Currency::USD) }
 }
 
 fn ada() -> Contact {

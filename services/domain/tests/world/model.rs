@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use contract::{CancelReason, NotificationKind, OrderId, ProductId, Step, StockItem};
 use domain::{
-    saga::{Announcement, Effect, Input, OrderSaga, OrderStatus, SagaConfig, advance},
+    saga::{Announcement, Effect, Input, OrderSaga, OrderStatus, SagaConfig, Timeouts, advance},
     stock::StockLevel,
     warehouse::{Outcome, Reservation, ReservationStatus, Warehouse},
 };
@@ -13,7 +13,9 @@ use proptest::sample::Index;
 use uuid::Uuid;
 
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
-const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(60);
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUTS: Timeouts =
+    Timeouts { step: STEP_TIMEOUT, notification: CLOSING_TIMEOUT, delivery: CLOSING_TIMEOUT };
 
 /// Something that happens to the world.
 #[derive(Debug, Clone)]
@@ -39,6 +41,7 @@ enum Message {
     Request(OrderId, Step),
     Answer(OrderId, Input),
     ConfirmedToInventory(OrderId),
+    ConfirmedToShipping(OrderId),
     CancelledToInventory(OrderId),
     ToNotification(OrderId, NotificationKind),
 }
@@ -68,7 +71,7 @@ impl World {
         let level = |on_hand| StockLevel { on_hand, ..StockLevel::default() };
         Self {
             now: Timestamp::UNIX_EPOCH,
-            config: SagaConfig::new(steps, STEP_TIMEOUT, NOTIFICATION_TIMEOUT).unwrap(),
+            config: SagaConfig::new(steps, TIMEOUTS).unwrap(),
             reservation_life: Duration::from_secs(reservation_life_seconds),
             orders: BTreeMap::new(),
             levels: [(product("burger"), level(8)), (product("pizza"), level(3))].into(),
@@ -110,7 +113,7 @@ impl World {
     /// Time goes on and the sweeps run, while the network is down.
     pub(crate) fn let_deadlines_pass(&mut self) {
         for _ in 0..2 {
-            self.now += STEP_TIMEOUT + NOTIFICATION_TIMEOUT;
+            self.now += STEP_TIMEOUT + CLOSING_TIMEOUT;
             self.sweep_orders();
         }
     }
@@ -179,6 +182,7 @@ impl World {
                 let (items, now) = (self.orders[&id].items.clone(), self.now);
                 self.in_warehouse(|warehouse| warehouse.on_confirmed(id, &items, now).unwrap());
             }
+            Message::ConfirmedToShipping(id) => self.network.push(Message::Answer(id, Input::Delivered)),
             Message::CancelledToInventory(id) => {
                 let now = self.now;
                 self.in_warehouse(|warehouse| warehouse.on_cancelled(id, now).unwrap());
@@ -225,6 +229,9 @@ impl World {
             match announcement {
                 Announcement::Confirmed => {
                     self.network.push(Message::ConfirmedToInventory(id));
+                    if self.config.steps.contains(&Step::Shipping) {
+                        self.network.push(Message::ConfirmedToShipping(id));
+                    }
                     self.network.push(Message::ToNotification(id, NotificationKind::Confirmed));
                 }
                 Announcement::Completed => order.endings.push("COMPLETED"),

@@ -7,8 +7,8 @@ mod replicas;
 use std::time::Duration;
 
 use contract::{
-    CancelReason, Contact, Currency, Envelope, Event, Money, OrderCancelled, OrderConfirmed, OrderCreated,
-    OrderId, OrderItem, ProductId, Service,
+    Address, CancelReason, Contact, Currency, Envelope, Event, Money, OrderCancelled, OrderConfirmed,
+    OrderCreated, OrderDetails, OrderId, OrderItem, ProductId, Service,
 };
 use devcluster::testing;
 use domain::stock::StockLevel;
@@ -133,29 +133,29 @@ fn items(list: &[(&str, u32)]) -> Vec<OrderItem> {
     list.iter().map(item).collect()
 }
 
-fn customer() -> Contact {
-    Contact {
+fn details(list: &[(&str, u32)]) -> OrderDetails {
+    let customer = Contact {
         customer_id: "C-1".parse().unwrap(),
         first_name: "Ada".into(),
         last_name: "Lovelace".into(),
         email: None,
         phone: None,
-    }
+    };
+    let total = Money::new(100, Currency::USD);
+    OrderDetails { customer, ship_to: Address::default(), items: items(list), total }
 }
 
-const TOTAL: Money = Money::new(100, Currency::USD);
-
 fn created(order_id: OrderId, list: &[(&str, u32)]) -> Event {
-    OrderCreated { order_id, customer: customer(), items: items(list), total: TOTAL }.into()
+    OrderCreated { order_id, details: details(list) }.into()
 }
 
 fn confirmed(order_id: OrderId, list: &[(&str, u32)]) -> Event {
-    OrderConfirmed { order_id, customer: customer(), items: items(list), total: TOTAL }.into()
+    OrderConfirmed { order_id, details: details(list) }.into()
 }
 
 fn cancelled(order_id: OrderId, list: &[(&str, u32)]) -> Event {
     let (reason, detail) = (CancelReason::StepTimedOut, String::new());
-    OrderCancelled { order_id, customer: customer(), items: items(list), total: TOTAL, reason, detail }.into()
+    OrderCancelled { order_id, details: details(list), reason, detail }.into()
 }
 
 fn product(name: &str) -> ProductId {

@@ -30,8 +30,12 @@ async fn a_created_order_holds_its_items_and_everybody_is_told() {
     };
     let lasts = expires_at.duration_since(Timestamp::now());
     assert!(lasts.as_secs() > 800 && lasts.as_secs() <= 900, "{lasts:?}");
-    let reserved =
-        InventoryReserved { order_id, items: units(&[("burger", 4), ("pizza", 1)]), expires_at: *expires_at };
+    let reserved = InventoryReserved {
+        order_id,
+        items: units(&[("burger", 4), ("pizza", 1)]),
+        expires_at: *expires_at,
+        details: details(&[("pizza", 1), ("burger", 4)]),
+    };
     assert!(told.iter().all(|envelope| envelope.correlation_id.as_str() == format!("story-{order_id}")));
     assert_eq!(events(told), [reserved.into(), level_of("burger", 6, 4, 0), level_of("pizza", 0, 1, 0)]);
     assert_eq!(shop.level("burger").await, (6, 4, 0));

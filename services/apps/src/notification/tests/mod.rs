@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::{
-    CancelReason, ChannelOutcome, Contact, Currency, Envelope, Event, Money, NotificationKind,
-    NotificationSent, OrderCancelled, OrderConfirmed, OrderCreated, OrderId, OrderItem, Service, codec,
+    Address, CancelReason, ChannelOutcome, Contact, Currency, Envelope, Event, Money, NotificationKind,
+    NotificationSent, OrderCancelled, OrderConfirmed, OrderCreated, OrderDetails, OrderId, OrderItem,
+    Service, codec,
 };
 use devcluster::testing;
 use jiff::Timestamp;
@@ -144,17 +145,20 @@ fn items() -> Vec<OrderItem> {
     vec![OrderItem { product_id: "burger".parse().unwrap(), quantity: 2, unit_price_minor: 2599 }]
 }
 
-const TOTAL: Money = Money::new(5198, Currency::USD);
+fn details(customer: Contact) -> OrderDetails {
+    let total = Money::new(5198, Currency::USD);
+    OrderDetails { customer, ship_to: Address::default(), items: items(), total }
+}
 
 fn created(order_id: OrderId, customer: Contact) -> Event {
-    OrderCreated { order_id, customer, items: items(), total: TOTAL }.into()
+    OrderCreated { order_id, details: details(customer) }.into()
 }
 
 fn confirmed(order_id: OrderId, customer: Contact) -> Event {
-    OrderConfirmed { order_id, customer, items: items(), total: TOTAL }.into()
+    OrderConfirmed { order_id, details: details(customer) }.into()
 }
 
 fn cancelled(order_id: OrderId, customer: Contact) -> Event {
     let (reason, detail) = (CancelReason::OutOfStock, "2 burger ordered, 1 available".to_owned());
-    OrderCancelled { order_id, customer, items: items(), total: TOTAL, reason, detail }.into()
+    OrderCancelled { order_id, details: details(customer), reason, detail }.into()
 }
