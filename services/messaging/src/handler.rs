@@ -29,12 +29,33 @@ impl Delivery {
     }
 }
 
+/// How an event that arrives again is kept from having its effect twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deduplication {
+    /// The runtime keeps a row per event in the inbox, in the transaction of its effect, and hands over only
+    /// events without one. Right for every handler.
+    Inbox,
+    /// The handler recognises each event by the rows that it leads to, which saves the row in the inbox. It
+    /// promises, for every event that had its effect, however long ago and whatever came after it:
+    /// - it leaves rows from which follows that it came, and these outlive every topic's retention;
+    /// - coming again, it changes nothing and emits nothing;
+    /// - two transactions that are handed the same event at once wait for each other before they decide (a
+    ///   lock on the row that decides, or a unique key): while a partition moves, two replicas may have it.
+    ///
+    /// Only an event that is twice in one batch is recognised for it.
+    OwnRows,
+}
+
 /// Acts on events.
 pub trait Handler: Send + Sync + 'static {
+    /// Who recognises an event that arrives again.
+    const DEDUPLICATION: Deduplication = Deduplication::Inbox;
+
     /// Acts on `batch` inside the transaction of `fx`: reads, decides, writes, and emits further events.
     /// Everything takes effect together, or nothing does.
     ///
-    /// `batch` has at least one delivery and only such as had no effect yet; those of one key are in order.
+    /// `batch` has at least one delivery, each event once, and with [`Deduplication::Inbox`] only such as had
+    /// no effect yet; those of one key are in order.
     /// It may be called again with the same deliveries, or with a part of them, after its transaction was
     /// rolled back: what it does outside of `fx` must bear that.
     ///

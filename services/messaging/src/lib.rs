@@ -8,7 +8,8 @@
 //!   records the events as handled (the inbox), holds every write of the handler, and takes the events that
 //!   leave (the outbox). It commits as a whole or not at all. An event that arrives again, by redelivery,
 //!   by a relay that crashed between sending and deleting, or by a replay, is recognised by its `event_id`
-//!   and never reaches the handler.
+//!   and never reaches the handler. A handler whose own rows tell as much can do without the inbox
+//!   ([`Deduplication::OwnRows`]).
 //! - *In order per key.* Events of one key are handled in the order in which they were published, and
 //!   published in the order in which their transactions committed, through retries, crashes and rebalances.
 //!   Duplicates on the wire do not break this: each copy of a sequence is in order, so the first copies are.
@@ -59,7 +60,7 @@ pub use codec::{Codec, JsonCodec};
 pub use config::{ClientCertificate, KafkaConfig, Sasl, Security, Tls};
 pub use consumer::{ConsumeError, ConsumerOptions, ConsumerState};
 pub use effects::Effects;
-pub use handler::{Cause, Delivery, HandleError, Handler};
+pub use handler::{Cause, Deduplication, Delivery, HandleError, Handler};
 pub use messaging::Messaging;
 pub use metrics::Metrics;
 pub use migrations::{migrate, migrations};

@@ -44,7 +44,8 @@ impl Metrics {
         Ok(Self {
             handled: new.counter(
                 "kafka_messages_handled_total",
-                "Events that reached their end, by outcome; not those that wait to be tried again.",
+                "Events that reached their end, by outcome; not those that wait to be tried again. Duplicates \
+                 that a handler recognises by its own rows count as handled.",
                 &["service", "topic", "outcome"],
             )?,
             handle_duration: new.histogram(

@@ -11,7 +11,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::outbox::AppendError;
-use crate::{Delivery, Effects, HandleError, Handler, Outbox, inbox};
+use crate::{Deduplication, Delivery, Effects, HandleError, Handler, Outbox, inbox};
 
 /// How long the database may take to answer a ping before it counts as gone.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,7 +27,8 @@ pub(super) struct Attempt<H> {
 }
 
 impl<H: Handler> Attempt<H> {
-    /// Handles those of `deliveries` that are new, all or none. Returns the ids of the new ones.
+    /// Handles those of `deliveries` that are new, all or none. Returns the ids of the new ones; of those that
+    /// the handler recognises by its own rows it cannot tell.
     pub(super) async fn at(&self, deliveries: &[Delivery]) -> Result<HashSet<Uuid>, HandleError> {
         match tokio::time::timeout(self.timeout, self.transact(deliveries)).await {
             Ok(result) => result,
@@ -41,8 +42,7 @@ impl<H: Handler> Attempt<H> {
 
     async fn transact(&self, deliveries: &[Delivery]) -> Result<HashSet<Uuid>, HandleError> {
         let mut tx = self.pool.begin().await?;
-        let ids: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.envelope.event_id).collect();
-        let new = inbox::claim(&mut tx, self.consumer, &ids).await?;
+        let new = self.claim(&mut tx, deliveries).await?;
         if new.is_empty() {
             return Ok(new);
         }
@@ -52,6 +52,19 @@ impl<H: Handler> Attempt<H> {
             self.outbox.notify();
         }
         Ok(new)
+    }
+
+    /// The ids of those of `deliveries` that are the handler's to look at.
+    async fn claim(
+        &self,
+        conn: &mut PgConnection,
+        deliveries: &[Delivery],
+    ) -> Result<HashSet<Uuid>, sqlx::Error> {
+        let ids = deliveries.iter().map(|delivery| delivery.envelope.event_id);
+        match H::DEDUPLICATION {
+            Deduplication::Inbox => inbox::claim(conn, self.consumer, &ids.collect::<Vec<_>>()).await,
+            Deduplication::OwnRows => Ok(ids.collect()),
+        }
     }
 
     /// Lets the handler act and appends what it emitted; tells whether there was anything.

@@ -8,7 +8,7 @@ use contract::{Currency, Envelope, Event, InventoryUpdated, Money, OrderComplete
 use devcluster::testing;
 use jiff::Timestamp;
 use messaging::{
-    ConsumeError, ConsumerOptions, Delivery, Effects, HandleError, Handler, KafkaConfig, Messaging, Metrics,
+    ConsumeError, ConsumerOptions, Deduplication, Delivery, Effects, HandleError, Handler, KafkaConfig, Messaging, Metrics,
     Security,
 };
 use prometheus::Registry;
@@ -93,7 +93,7 @@ impl Shop {
     }
 
     /// Starts a consumer.
-    pub(crate) fn consume(&self, handler: Recorder) -> Running {
+    pub(crate) fn consume(&self, handler: impl Handler) -> Running {
         Running::start(self.messaging(), handler)
     }
 
@@ -326,6 +326,24 @@ impl Handler for Recorder {
     }
 }
 
+/// Does what a [`Recorder`] does, but knows by its effects what it did: it needs no inbox.
+#[derive(Clone)]
+pub(crate) struct Ledger(pub(crate) Recorder);
+
+impl Handler for Ledger {
+    const DEDUPLICATION: Deduplication = Deduplication::OwnRows;
+
+    async fn handle(&self, fx: &mut Effects<'_>, batch: &[Delivery]) -> Result<(), HandleError> {
+        // Whoever else has one of these events waits here until we are done.
+        sqlx::query("LOCK TABLE effects IN EXCLUSIVE MODE").execute(&mut *fx.conn()).await?;
+        let done: Vec<uuid::Uuid> =
+            sqlx::query_scalar("SELECT event_id FROM effects").fetch_all(&mut *fx.conn()).await?;
+        let new: Vec<Delivery> =
+            batch.iter().filter(|delivery| !done.contains(&delivery.envelope.event_id)).cloned().collect();
+        self.0.handle(fx, &new).await
+    }
+}
+
 /// A process of the service: a consumer and a relay.
 pub(crate) struct Running {
     pub(crate) messaging: Messaging,
@@ -335,7 +353,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(messaging: Messaging, handler: Recorder) -> Self {
+    pub(crate) fn start(messaging: Messaging, handler: impl Handler) -> Self {
         let shutdown = CancellationToken::new();
         let consumer = tokio::spawn({
             let (messaging, shutdown) = (messaging.clone(), shutdown.clone());
