@@ -17,6 +17,11 @@ impl Backoff {
         Self { first, most, waits: 0 }
     }
 
+    /// The wait after `waits` others.
+    pub(crate) fn after(first: Duration, most: Duration, waits: u32) -> Duration {
+        Self { first, most, waits }.next()
+    }
+
     /// The next wait. Jitter, because replicas that lost a database together would return together.
     pub(crate) fn next(&mut self) -> Duration {
         let full = self.first.saturating_mul(2_u32.saturating_pow(self.waits)).min(self.most);

@@ -25,6 +25,18 @@ pub(crate) struct Grounds {
     pub(crate) details: String,
 }
 
+impl Grounds {
+    /// The database cannot even hold the event for another attempt.
+    pub(crate) fn unparkable(error: &sqlx::Error) -> Self {
+        Self {
+            class: Class::Rejected,
+            reason: "unparkable",
+            message: "the event failed and cannot be parked".to_owned(),
+            details: crate::consumer::chain(error),
+        }
+    }
+}
+
 /// The kind of failure, in the place of Java's exception class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {

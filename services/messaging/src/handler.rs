@@ -84,7 +84,8 @@ pub enum HandleError {
         #[source]
         source: Option<Cause>,
     },
-    /// This event could not be handled now. It is tried again a limited number of times.
+    /// This event could not be handled now. It is parked, the later events of its key behind it, and tried
+    /// again a limited number of times.
     #[error("{reason}")]
     Transient {
         /// What went wrong.

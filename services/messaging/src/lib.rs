@@ -13,13 +13,18 @@
 //! - *In order per key.* Events of one key are handled in the order in which they were published, and
 //!   published in the order in which their transactions committed, through retries, crashes and rebalances.
 //!   Duplicates on the wire do not break this: each copy of a sequence is in order, so the first copies are.
-//!   There is no order between keys.
+//!   There is no order between keys, nor between topics.
 //! - *Nothing is lost.* Offsets are committed after the transaction; outbox rows are deleted after the
 //!   acknowledgement of every in-sync replica; a dead letter is acknowledged before its source is passed.
 //! - *Nothing is spent on an outage.* While the database or the broker is away, the consumer keeps its
 //!   partitions and waits ([`HandleError::Unavailable`]); no event is blamed.
-//! - *One bad event costs one event.* A failing batch is halved until the guilty event stands alone; that one
-//!   is dead-lettered with its key, bytes, headers and timestamp, and the rest goes on.
+//! - *One bad event delays its key only.* A failing batch is halved until the guilty event stands alone. If it
+//!   may succeed later ([`HandleError::Transient`]) it is parked: a row in `parked_events`, behind which the
+//!   later events of its key queue, of whichever topic. The offsets move on, and any replica tries the first
+//!   of each queue again, with growing waits, until it succeeds or its attempts are spent.
+//! - *One bad event costs one event.* What can never succeed ([`HandleError::Permanent`], or no event at all),
+//!   or has spent its attempts, is dead-lettered with its key, bytes, headers and timestamp; the next of its
+//!   key gets its turn when the broker has acknowledged that.
 //!
 //! What a service must do in turn:
 //! - Lock or version-check the row that a key stands for *before* emitting events of that key; otherwise the
@@ -32,7 +37,8 @@
 //! # How it goes
 //! ```text
 //! Kafka ─▶ fetch thread ─▶ bounded queue ─▶ batch ─▶ decode ─┬▶ transaction: inbox, handler, outbox ─▶ done
-//!             ▲                                              └▶ dead letter, acknowledged ─────────▶ done
+//!             ▲                                              ├▶ parked: a row, tried again later ──▶ done
+//!             │                                              └▶ dead letter, acknowledged ─────────▶ done
 //!             └──────────────── commits what is done ◀──────────────────────────────────────────────┘
 //! outbox rows ─▶ relay (one owner per bucket) ─▶ Kafka ─▶ acknowledged ─▶ deleted
 //! ```
@@ -53,6 +59,7 @@ mod messaging;
 mod metrics;
 mod migrations;
 pub mod outbox;
+mod parking;
 mod producer;
 mod record;
 

@@ -16,6 +16,16 @@ pub(crate) enum Outcome {
     DeadLettered,
 }
 
+/// What came of trying a parked event again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(crate) enum Retry {
+    Handled,
+    Failed,
+    Unavailable,
+    DeadLettered,
+}
+
 /// The metrics of messaging, registered once per process and shared by its services.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -26,6 +36,9 @@ pub struct Metrics {
     lag: IntGaugeVec,
     paused: IntGaugeVec,
     dead_letters: IntCounterVec,
+    parked: IntGaugeVec,
+    parked_oldest_age: GaugeVec,
+    parked_retries: IntCounterVec,
     outbox_pending: IntGaugeVec,
     outbox_oldest_age: GaugeVec,
     outbox_published: IntCounterVec,
@@ -79,12 +92,29 @@ impl Metrics {
                 "Records given up to the dead-letter topic.",
                 &["service", "topic", "reason"],
             )?,
+            parked: new.gauge(
+                "parked_events",
+                "Events that wait to be tried again or for one of their key, of all replicas together; sampled.",
+                &["service"],
+            )?,
+            parked_oldest_age: new.age(
+                "parked_oldest_age_seconds",
+                "Since when the oldest parked event waits, 0 when there is none; sampled. Alert on this.",
+            )?,
+            parked_retries: new.counter(
+                "parked_retries_total",
+                "What came of trying parked events again; not the attempt after which they were parked.",
+                &["service", "outcome"],
+            )?,
             outbox_pending: new.gauge(
                 "outbox_pending_messages",
                 "Rows in the outbox, of all replicas together; sampled.",
                 &["service"],
             )?,
-            outbox_oldest_age: new.age()?,
+            outbox_oldest_age: new.age(
+                "outbox_oldest_age_seconds",
+                "Age of the oldest row in the outbox, 0 when it is empty; sampled. Alert on this.",
+            )?,
             outbox_published: new.counter(
                 "outbox_published_total",
                 "Events published from the outbox and acknowledged by the broker.",
@@ -158,6 +188,15 @@ impl ServiceMetrics {
         self.all.dead_letters.with_label_values(&[self.service, topic.name(), reason]).inc();
     }
 
+    pub(crate) fn parked(&self, events: i64, oldest_age: Duration) {
+        self.all.parked.with_label_values(&[self.service]).set(events);
+        self.all.parked_oldest_age.with_label_values(&[self.service]).set(oldest_age.as_secs_f64());
+    }
+
+    pub(crate) fn retried(&self, outcome: Retry) {
+        self.all.parked_retries.with_label_values(&[self.service, outcome.into()]).inc();
+    }
+
     pub(crate) fn outbox(&self, pending: i64, oldest_age: Duration) {
         self.all.outbox_pending.with_label_values(&[self.service]).set(pending);
         self.all.outbox_oldest_age.with_label_values(&[self.service]).set(oldest_age.as_secs_f64());
@@ -197,9 +236,8 @@ impl Factory<'_> {
         Ok(metric)
     }
 
-    fn age(&self) -> Result<GaugeVec, prometheus::Error> {
-        let help = "Age of the oldest row in the outbox, 0 when it is empty; sampled. Alert on this.";
-        let metric = GaugeVec::new(Opts::new("outbox_oldest_age_seconds", help), &["service"])?;
+    fn age(&self, name: &str, help: &str) -> Result<GaugeVec, prometheus::Error> {
+        let metric = GaugeVec::new(Opts::new(name, help), &["service"])?;
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
     }

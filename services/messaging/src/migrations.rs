@@ -9,7 +9,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 
 const TABLE: &str = "_messaging_migrations";
 
-/// The migrator of the inbox and outbox tables. It takes sqlx's per-database lock, so that replicas that
+/// The migrator of the tables of messaging. It takes sqlx's per-database lock, so that replicas that
 /// start at once wait for each other.
 #[must_use]
 pub fn migrations() -> Migrator {

@@ -1,8 +1,9 @@
-//! One attempt at some deliveries: one transaction with inbox, handler and outbox, or nothing.
+//! One attempt at some events: one transaction with inbox, handler and outbox, or nothing.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -11,47 +12,102 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::outbox::AppendError;
+use crate::parking::{Arrivals, Head, Parking};
 use crate::{Deduplication, Delivery, Effects, HandleError, Handler, Outbox, inbox};
 
 /// How long the database may take to answer a ping before it counts as gone.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// How much longer than a statement a whole attempt at a parked event may take, so that it is the database
+/// that ends a statement that hangs, and with it the locks.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What an attempt needs.
 pub(super) struct Attempt<H> {
     pub(super) handler: H,
     pub(super) pool: PgPool,
     pub(super) outbox: Outbox,
+    pub(super) parking: Arc<Parking>,
     /// Whose inbox it is.
     pub(super) consumer: &'static str,
     pub(super) timeout: Duration,
 }
 
+/// What became of events in an attempt that succeeded.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// The ids of those that were handled.
+    pub(super) handled: HashSet<Uuid>,
+    /// The keys whose events were queued behind a parked one.
+    pub(super) parked_keys: HashSet<Vec<u8>>,
+}
+
 impl<H: Handler> Attempt<H> {
-    /// Handles those of `deliveries` that are new, all or none. Returns the ids of the new ones; of those that
-    /// the handler recognises by its own rows it cannot tell.
-    pub(super) async fn at(&self, deliveries: &[Delivery]) -> Result<HashSet<Uuid>, HandleError> {
-        match tokio::time::timeout(self.timeout, self.transact(deliveries)).await {
+    /// Handles those of `arrivals` that are new and not behind a parked event, all or none. Of those that the
+    /// handler recognises by its own rows it cannot tell whether they are new.
+    pub(super) async fn at(&self, arrivals: Arrivals<'_>) -> Result<Taken, HandleError> {
+        self.bounded(self.timeout, async {
+            let parked_keys = self.parking.queue_behind(arrivals).await?;
+            let free = without(&parked_keys, arrivals.deliveries);
+            let handled = if free.is_empty() { HashSet::new() } else { self.transact(&free).await? };
+            Ok(Taken { handled, parked_keys })
+        })
+        .await
+    }
+
+    async fn transact(&self, deliveries: &[Delivery]) -> Result<HashSet<Uuid>, HandleError> {
+        let mut tx = self.pool.begin().await?;
+        let (new, emitted) = self.take_effect(&mut tx, deliveries).await?;
+        // Without new events there is nothing to commit.
+        if !new.is_empty() {
+            tx.commit().await?;
+            self.notify(emitted);
+        }
+        Ok(new)
+    }
+
+    /// Handles the parked event at `head`, which `tx` holds, removes it, and commits. Returns whether it was
+    /// new.
+    pub(super) async fn at_parked(
+        &self,
+        mut tx: sqlx::PgTransaction<'_>,
+        head: &Head,
+        delivery: Delivery,
+    ) -> Result<bool, HandleError> {
+        self.bounded(self.timeout + GRACE, async {
+            let (new, emitted) = self.take_effect(&mut tx, &[delivery]).await?;
+            self.parking.remove(&mut tx, head).await?;
+            tx.commit().await?;
+            self.notify(emitted);
+            Ok(!new.is_empty())
+        })
+        .await
+    }
+
+    async fn bounded<T>(
+        &self,
+        timeout: Duration,
+        attempt: impl Future<Output = Result<T, HandleError>>,
+    ) -> Result<T, HandleError> {
+        match tokio::time::timeout(timeout, attempt).await {
             Ok(result) => result,
             // Either the handler is stuck on something of its own, or a connection hangs.
             Err(_) if self.database_answers().await => {
-                Err(HandleError::transient(format!("not done within {:?}", self.timeout)))
+                Err(HandleError::transient(format!("not done within {timeout:?}")))
             }
             Err(_) => Err(HandleError::unavailable("the database does not answer")),
         }
     }
 
-    async fn transact(&self, deliveries: &[Delivery]) -> Result<HashSet<Uuid>, HandleError> {
-        let mut tx = self.pool.begin().await?;
-        let new = self.claim(&mut tx, deliveries).await?;
-        if new.is_empty() {
-            return Ok(new);
-        }
-        let emitted = self.act(&mut tx, &only(&new, deliveries)).await?;
-        tx.commit().await?;
-        if emitted {
-            self.outbox.notify();
-        }
-        Ok(new)
+    /// Lets the new ones of `deliveries` have their effect. Returns their ids, and whether something is to be
+    /// published.
+    async fn take_effect(
+        &self,
+        conn: &mut PgConnection,
+        deliveries: &[Delivery],
+    ) -> Result<(HashSet<Uuid>, bool), HandleError> {
+        let new = self.claim(conn, deliveries).await?;
+        let emitted = if new.is_empty() { false } else { self.act(conn, &only(&new, deliveries)).await? };
+        Ok((new, emitted))
     }
 
     /// The ids of those of `deliveries` that are the handler's to look at.
@@ -85,10 +141,24 @@ impl<H: Handler> Attempt<H> {
         }
     }
 
+    fn notify(&self, emitted: bool) {
+        if emitted {
+            self.outbox.notify();
+        }
+    }
+
     async fn database_answers(&self) -> bool {
         let ping = sqlx::query("SELECT 1").execute(&self.pool);
         matches!(tokio::time::timeout(PING_TIMEOUT, ping).await, Ok(Ok(_)))
     }
+}
+
+/// Those of `deliveries` whose key is not in `keys`.
+fn without<'d>(keys: &HashSet<Vec<u8>>, deliveries: &'d [Delivery]) -> Cow<'d, [Delivery]> {
+    if keys.is_empty() {
+        return Cow::Borrowed(deliveries);
+    }
+    deliveries.iter().filter(|delivery| !keys.contains(delivery.key.as_bytes())).cloned().collect()
 }
 
 /// Those of `deliveries` whose ids are in `new`; of several copies the first.

@@ -17,6 +17,7 @@ use super::inbound::{Inbound, Place, Stop};
 use super::{ConsumeError, ConsumerState, Wiring};
 use crate::config;
 use crate::metrics::ServiceMetrics;
+use crate::parking::Parking;
 use crate::producer::{SetupError, log};
 use crate::record::{Incoming, Source, Timestamp};
 
@@ -36,6 +37,7 @@ pub(super) fn start(
     wiring: &Wiring,
     topics: &[Topic],
     inbound: Arc<Inbound>,
+    parking: Arc<Parking>,
 ) -> Result<oneshot::Receiver<Result<(), ConsumeError>>, ConsumeError> {
     let names: HashMap<String, (Topic, Arc<str>)> = topics
         .iter()
@@ -46,6 +48,7 @@ pub(super) fn start(
         .collect();
     let listener = Listener {
         inbound: inbound.clone(),
+        parking,
         names: names.clone(),
         metrics: wiring.metrics.clone(),
         state: wiring.state.clone(),
@@ -184,6 +187,7 @@ fn offsets_of(places: &[Place]) -> KafkaResult<TopicPartitionList> {
 /// Hears what the client reports, on the fetch thread.
 struct Listener {
     inbound: Arc<Inbound>,
+    parking: Arc<Parking>,
     names: HashMap<String, (Topic, Arc<str>)>,
     metrics: ServiceMetrics,
     state: watch::Sender<ConsumerState>,
@@ -224,6 +228,8 @@ impl ConsumerContext for Listener {
         match rebalance {
             Rebalance::Assign(partitions) => {
                 let sources = self.sources_of(partitions);
+                // Before the first record: their former owner may have parked what those must queue behind.
+                self.parking.doubt();
                 self.inbound.assigned(&sources);
                 tracing::info!(partitions = ?named(&sources), "partitions were assigned");
                 self.state.send_if_modified(|state| {

@@ -1,15 +1,19 @@
-//! The consumer: a thread that fetches and commits, a task that handles, and a bounded queue between them.
+//! The consumer: a thread that fetches and commits, a task that handles, a bounded queue between them, and
+//! workers that try parked events again.
 //!
 //! librdkafka is touched by the fetch thread alone. It polls all the time, so that the group never takes a
 //! busy consumer for a dead one, and blocks nobody but itself. The task knows nothing of Kafka: it takes
 //! batches and says which are done.
 
 mod attempt;
+mod dead_letters;
 mod decode;
 mod fetch;
 mod inbound;
 mod process;
+mod retrier;
 mod verdict;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +23,16 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::attempt::Attempt;
+use self::dead_letters::DeadLetters;
 use self::inbound::{Inbound, Stop};
 use self::process::Processor;
+use self::retrier::Retrier;
+use self::waits::{Shown, Waits};
+use crate::backoff::Backoff;
 use crate::codec::Codec;
 use crate::metrics::ServiceMetrics;
+use crate::parking::Parking;
 use crate::producer::{ClientError, SetupError};
 use crate::{Handler, KafkaConfig, Outbox, Producer, inbox};
 
@@ -39,11 +49,16 @@ pub struct ConsumerOptions {
     /// How long one attempt at a batch may take before it is rolled back: a connection that hangs, a lock
     /// that is never released.
     pub attempt_timeout: Duration,
-    /// How many attempts an event gets whose error is transient, before it is dead-lettered.
+    /// How many attempts an event gets whose error is transient, before it is dead-lettered. Between them it
+    /// is parked, and its key with it.
     pub transient_attempts: u32,
     /// The wait after its first attempt; doubled after each further one.
+    pub parked_first: Duration,
+    /// The longest wait between two of its attempts.
+    pub parked_most: Duration,
+    /// The first wait for a dependency that is unavailable; doubled after each further one.
     pub retry_first: Duration,
-    /// The longest wait between two attempts, also while a dependency is unavailable.
+    /// The longest wait for a dependency that is unavailable.
     pub retry_most: Duration,
     /// How long a shutdown waits for the batch in hand before it is rolled back and left to others.
     pub drain_timeout: Duration,
@@ -57,14 +72,23 @@ impl Default for ConsumerOptions {
         Self {
             batch_max: 500,
             attempt_timeout: Duration::from_secs(30),
-            // With the waits below about 14 s in all: over a deployment's hiccup, and short of a saga's
-            // deadline of 30 s.
-            transient_attempts: 8,
+            // With the waits below about 80 s in all: over a deployment or the failover of whatever is at
+            // fault. Only events of the same key wait for it.
+            transient_attempts: 10,
+            parked_first: Duration::from_millis(200),
+            parked_most: Duration::from_secs(60),
             retry_first: Duration::from_millis(100),
             retry_most: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(15),
             inbox_retention: Duration::from_secs(21 * 24 * 3600),
         }
+    }
+}
+
+impl ConsumerOptions {
+    /// How long an event is parked after its `attempts`th attempt (from 1).
+    pub(crate) fn parked_wait(&self, attempts: u32) -> Duration {
+        Backoff::after(self.parked_first, self.parked_most, attempts.saturating_sub(1))
     }
 }
 
@@ -125,13 +149,14 @@ pub(crate) async fn run<H: Handler>(
     let inbound = Arc::new(Inbound::new(wiring.options.batch_max));
     // If this future is dropped, the thread must not outlive it, and must not commit either.
     let abort = AbortOnDrop(inbound.clone());
-    let mut fetching = fetch::start(&wiring, topics, inbound.clone())?;
+    let parking = Arc::new(Parking::new(wiring.pool.clone(), wiring.service.name(), topics));
+    let mut fetching = fetch::start(&wiring, topics, inbound.clone(), parking.clone())?;
     let (pool, metrics, state) = (wiring.pool.clone(), wiring.metrics.clone(), wiring.state.clone());
     let retention = wiring.options.inbox_retention;
-    let processor = Processor::new(wiring, handler, inbound.clone(), shutdown);
+    let (processor, retrier) = workers(wiring, handler, inbound.clone(), parking, &shutdown);
 
     let ended = tokio::select! {
-        () = processor.run() => None,
+        _ = async { tokio::join!(processor.run(), retrier.run()) } => None,
         never = inbox::keep_clean(&pool, retention, &metrics) => match never {},
         ended = &mut fetching => Some(ended),
     };
@@ -151,6 +176,44 @@ pub(crate) async fn run<H: Handler>(
     drop(abort);
     state.send_replace(ConsumerState::Stopped);
     result
+}
+
+/// Those that see events to their end: as they come, and once more.
+fn workers<H: Handler>(
+    wiring: Wiring,
+    handler: H,
+    inbound: Arc<Inbound>,
+    parking: Arc<Parking>,
+    shutdown: &CancellationToken,
+) -> (Processor<H>, Retrier<H>) {
+    let Wiring { pool, codec, producer, metrics, options, .. } = wiring;
+    let attempt = Arc::new(Attempt {
+        handler,
+        pool,
+        outbox: wiring.outbox,
+        parking,
+        consumer: wiring.service.name(),
+        timeout: options.attempt_timeout,
+    });
+    let dead_letters = Arc::new(DeadLetters {
+        producer: producer.clone(),
+        topic: producer.full_name(wiring.service.dead_letter_topic().name()),
+        group: wiring.group,
+        metrics: metrics.clone(),
+        waits: (options.retry_first, options.retry_most),
+    });
+    let shown = Shown { inbound: inbound.clone(), metrics: metrics.clone(), state: wiring.state };
+    let processor = Processor {
+        attempt: attempt.clone(),
+        dead_letters: dead_letters.clone(),
+        waits: Waits::shown(shutdown.clone(), shown),
+        inbound,
+        codec: codec.clone(),
+        metrics: metrics.clone(),
+        options: options.clone(),
+    };
+    let waits = Waits::aside(shutdown.clone());
+    (processor, Retrier { attempt, dead_letters, waits, codec, producer, metrics, options })
 }
 
 struct AbortOnDrop(Arc<Inbound>);

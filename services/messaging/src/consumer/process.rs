@@ -1,44 +1,36 @@
-//! The handling task: takes batches from the queue, sees each event to its end, and notes what is done.
+//! The handling task: takes batches from the queue, sees each event to its end or parks it, and notes what is
+//! done.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
-
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Taken};
+use super::dead_letters::DeadLetters;
 use super::decode::delivery_of;
 use super::inbound::{Inbound, Place};
 use super::verdict::{Verdict, judge, kind};
-use super::{ConsumerOptions, ConsumerState, Wiring, chain};
+use super::waits::{Abandoned, Waits};
+use super::{ConsumerOptions, chain};
 use crate::backoff::Backoff;
 use crate::codec::Codec;
-use crate::dead_letter::{self, Grounds};
+use crate::database::{Fault, classify};
+use crate::dead_letter::Grounds;
 use crate::metrics::{Outcome, ServiceMetrics};
-use crate::record::{Incoming, Outgoing, Source};
-use crate::{Delivery, HandleError, Handler, Producer, SendError};
-
-/// How long the broker may take for dead letters before the consumer counts as waiting for it.
-const BROKER_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Shutdown came before the end; nothing was done that the next consumer could not do again.
-struct Abandoned;
+use crate::parking::Arrivals;
+use crate::record::{Incoming, Source};
+use crate::{Delivery, HandleError, Handler};
 
 /// The handling task.
 pub(super) struct Processor<H> {
-    attempt: Attempt<H>,
-    inbound: Arc<Inbound>,
-    shutdown: CancellationToken,
-    group: String,
-    dead_letter_topic: String,
-    codec: Arc<dyn Codec>,
-    producer: Producer,
-    metrics: ServiceMetrics,
-    options: ConsumerOptions,
-    state: watch::Sender<ConsumerState>,
+    pub(super) attempt: Arc<Attempt<H>>,
+    pub(super) dead_letters: Arc<DeadLetters>,
+    pub(super) waits: Waits,
+    pub(super) inbound: Arc<Inbound>,
+    pub(super) codec: Arc<dyn Codec>,
+    pub(super) metrics: ServiceMetrics,
+    pub(super) options: ConsumerOptions,
 }
 
 /// A record and what was in it; parallel to each other.
@@ -47,45 +39,25 @@ struct Batch {
     deliveries: Vec<Delivery>,
 }
 
-impl<H: Handler> Processor<H> {
-    pub(super) fn new(
-        wiring: Wiring,
-        handler: H,
-        inbound: Arc<Inbound>,
-        shutdown: CancellationToken,
-    ) -> Self {
-        Self {
-            attempt: Attempt {
-                handler,
-                pool: wiring.pool,
-                outbox: wiring.outbox,
-                consumer: wiring.service.name(),
-                timeout: wiring.options.attempt_timeout,
-            },
-            inbound,
-            shutdown,
-            group: wiring.group,
-            dead_letter_topic: wiring.producer.full_name(wiring.service.dead_letter_topic().name()),
-            codec: wiring.codec,
-            producer: wiring.producer,
-            metrics: wiring.metrics,
-            options: wiring.options,
-            state: wiring.state,
+impl Batch {
+    fn part(&self, range: Range<usize>) -> Arrivals<'_> {
+        Arrivals {
+            records: self.records.get(range.clone()).unwrap_or_default(),
+            deliveries: self.deliveries.get(range).unwrap_or_default(),
         }
     }
+}
 
+impl<H: Handler> Processor<H> {
     /// Works until shutdown.
     pub(super) async fn run(&self) {
-        loop {
-            let records = tokio::select! {
-                biased;
-                () = self.shutdown.cancelled() => return,
-                records = self.inbound.take(self.options.batch_max) => records,
-            };
+        while !self.waits.is_stopping() {
+            let taken = self.waits.unless_stopped(self.inbound.take(self.options.batch_max)).await;
+            let Ok(records) = taken else { return };
             let places = places_after(&records);
             let settled = tokio::select! {
                 settled = self.settle(records) => settled,
-                () = self.drained() => Err(Abandoned),
+                abandoned = self.drained() => abandoned,
             };
             match settled {
                 Ok(()) => self.inbound.finish(&places),
@@ -95,13 +67,13 @@ impl<H: Handler> Processor<H> {
     }
 
     /// Ends when a shutdown has waited long enough.
-    async fn drained(&self) {
-        self.shutdown.cancelled().await;
-        tokio::time::sleep(self.options.drain_timeout).await;
+    async fn drained(&self) -> Result<(), Abandoned> {
+        self.waits.drained(self.options.drain_timeout).await;
         tracing::warn!("the batch in hand was not done in time; it is rolled back and left to others");
+        Err(Abandoned)
     }
 
-    /// Sees every record to its end: handled, recognised, or dead-lettered.
+    /// Sees every record to where its offset can be passed: handled, recognised, parked, or dead-lettered.
     async fn settle(&self, records: Vec<Incoming>) -> Result<(), Abandoned> {
         self.metrics.batch(records.len());
         let batch = self.decode(records).await?;
@@ -131,7 +103,7 @@ impl<H: Handler> Processor<H> {
                 Err(grounds) => given_up.push((record, grounds)),
             }
         }
-        self.dead_letter(&given_up).await?;
+        self.dead_letters.write(&given_up, &self.waits).await?;
         Ok(batch)
     }
 
@@ -141,28 +113,25 @@ impl<H: Handler> Processor<H> {
         batch: &Batch,
         range: Range<usize>,
     ) -> Result<Option<(Range<usize>, Range<usize>)>, Abandoned> {
-        let deliveries = batch.deliveries.get(range.clone()).unwrap_or_default();
+        let part = batch.part(range.clone());
         let mut retry = Backoff::new(self.options.retry_first, self.options.retry_most);
-        let mut attempt = 0;
-        while !deliveries.is_empty() {
-            let Err(error) = self.try_once(deliveries).await else { return Ok(None) };
-            match judge(&error, deliveries.len(), attempt + 1, self.options.transient_attempts) {
-                Verdict::Wait { reason } => self.wait_for(reason, retry.next()).await?,
+        while !part.deliveries.is_empty() {
+            let Err(error) = self.try_once(part).await else { return Ok(None) };
+            match judge(&error, part.deliveries.len(), 1, self.options.transient_attempts) {
+                Verdict::Wait { reason } => self.waits.wait_for(reason, retry.next()).await?,
                 Verdict::Halve => {
-                    self.recovered();
+                    self.waits.recovered();
                     tracing::debug!(error = %chain(&error), events = range.len(), "a batch failed; halving it");
                     return Ok(Some(halves(range)));
                 }
-                Verdict::Retry => {
-                    attempt += 1;
-                    self.retry_after(retry.next(), deliveries, attempt, &chain(&error)).await?;
+                Verdict::Park => {
+                    self.waits.recovered();
+                    self.park(part, &error).await?;
+                    return Ok(None);
                 }
                 Verdict::GiveUp(grounds) => {
-                    self.recovered();
-                    let records = batch.records.get(range).unwrap_or_default();
-                    let given_up: Vec<_> =
-                        records.iter().map(|record| (record.clone(), grounds.clone())).collect();
-                    self.dead_letter(&given_up).await?;
+                    self.waits.recovered();
+                    self.give_up(part, &grounds).await?;
                     return Ok(None);
                 }
             }
@@ -170,150 +139,63 @@ impl<H: Handler> Processor<H> {
         Ok(None)
     }
 
-    async fn try_once(&self, deliveries: &[Delivery]) -> Result<(), HandleError> {
+    async fn try_once(&self, part: Arrivals<'_>) -> Result<(), HandleError> {
         let started = Instant::now();
-        let result = self.attempt.at(deliveries).await;
+        let result = self.attempt.at(part).await;
         self.metrics.attempted(started.elapsed());
-        let new = result.inspect_err(|error| self.metrics.failed(kind(error)))?;
-        self.recovered();
-        self.count(deliveries, &new);
+        let taken = result.inspect_err(|error| self.metrics.failed(kind(error)))?;
+        self.waits.recovered();
+        self.count(part.deliveries, taken);
         Ok(())
     }
 
-    async fn retry_after(
-        &self,
-        wait: Duration,
-        deliveries: &[Delivery],
-        attempt: u32,
-        error: &str,
-    ) -> Result<(), Abandoned> {
-        let delivery = deliveries.first();
-        tracing::warn!(
-            error,
-            attempt,
-            ?wait,
-            message.id = delivery.map(|delivery| delivery.envelope.event_id.to_string()),
-            message.type = delivery.map(|delivery| delivery.envelope.event.event_type()),
-            "could not handle an event; trying again"
-        );
-        self.wait(wait).await
-    }
-
-    /// Waits for a dependency, visibly.
-    async fn wait_for(&self, reason: String, wait: Duration) -> Result<(), Abandoned> {
-        self.inbound.set_stalled(true);
-        self.metrics.paused(true);
-        let waiting = ConsumerState::Waiting { reason };
-        self.state.send_if_modified(|state| {
-            let news = *state != waiting;
-            if news {
-                tracing::warn!(state = ?waiting, "the consumer pauses; nothing is lost and no attempt is spent");
-                *state = waiting;
-            }
-            news
-        });
-        self.wait(wait).await
-    }
-
-    /// Notes that every dependency answers.
-    fn recovered(&self) {
-        let recovered = self.state.send_if_modified(|state| {
-            let waited = matches!(state, ConsumerState::Waiting { .. });
-            if waited {
-                *state = ConsumerState::Running;
-            }
-            waited
-        });
-        if recovered {
-            tracing::info!("the consumer goes on");
-            self.metrics.paused(false);
-            self.inbound.set_stalled(false);
-        }
-    }
-
-    async fn wait(&self, wait: Duration) -> Result<(), Abandoned> {
-        tokio::select! {
-            () = self.shutdown.cancelled() => Err(Abandoned),
-            () = tokio::time::sleep(wait) => Ok(()),
-        }
-    }
-
-    /// Gives records up. Returns when the broker has acknowledged every one, however long that takes.
-    async fn dead_letter(&self, given_up: &[(Incoming, Grounds)]) -> Result<(), Abandoned> {
-        let mut letters: Vec<Outgoing> = given_up
-            .iter()
-            .map(|(record, grounds)| {
-                dead_letter::of(record, self.dead_letter_topic.clone(), &self.group, grounds)
-            })
-            .collect();
+    /// Parks what failed because of `error`, however long that takes.
+    async fn park(&self, part: Arrivals<'_>, error: &HandleError) -> Result<(), Abandoned> {
         let mut backoff = Backoff::new(self.options.retry_first, self.options.retry_most);
-        while !letters.is_empty() {
-            let failures = self.send(&letters).await?;
-            if let Some(first) = failures.first() {
-                let reason = format!("dead letters cannot be written: {}", chain(first));
-                self.wait_for(reason, backoff.next()).await?;
+        for (record, delivery) in part.records.iter().zip(part.deliveries) {
+            let (error, wait) = (chain(error), self.options.parked_wait(1));
+            tracing::warn!(
+                error,
+                ?wait,
+                message.id = %delivery.envelope.event_id,
+                message.type = delivery.envelope.event.event_type(),
+                "an event could not be handled; it is parked with its key and tried again"
+            );
+            while let Err(failure) = self.attempt.parking.park(record, delivery, &error, wait).await {
+                if classify(&failure) == Fault::Event {
+                    let single = Arrivals {
+                        records: std::slice::from_ref(record),
+                        deliveries: std::slice::from_ref(delivery),
+                    };
+                    self.give_up(single, &Grounds::unparkable(&failure)).await?;
+                    break;
+                }
+                let reason = format!("an event cannot be parked: {}", chain(&failure));
+                self.waits.wait_for(reason, backoff.next()).await?;
             }
-            letters = failures
-                .iter()
-                .filter_map(|failure| {
-                    let letter = letters.get(failure.index)?;
-                    let bare = failure.is_too_large() && letter.value.is_some();
-                    Some(if bare { dead_letter::without_value(letter) } else { letter.clone() })
-                })
-                .collect();
-        }
-        if !given_up.is_empty() {
-            self.recovered();
-        }
-        for (record, grounds) in given_up {
-            self.report_dead_letter(record, grounds);
+            self.waits.recovered();
         }
         Ok(())
     }
 
-    /// Sends `letters`, unless shutdown comes first: with the broker away there is no other end.
-    async fn send(&self, letters: &[Outgoing]) -> Result<Vec<SendError>, Abandoned> {
-        let sending = self.producer.send(letters);
-        tokio::pin!(sending);
-        match tokio::time::timeout(BROKER_PATIENCE, &mut sending).await {
-            Ok(failures) => Ok(failures),
-            Err(_) => {
-                self.wait_for("the broker does not take dead letters".to_owned(), Duration::ZERO).await?;
-                tokio::select! {
-                    () = self.shutdown.cancelled() => Err(Abandoned),
-                    failures = sending => Ok(failures),
-                }
-            }
-        }
+    async fn give_up(&self, part: Arrivals<'_>, grounds: &Grounds) -> Result<(), Abandoned> {
+        let given_up: Vec<_> = part.records.iter().map(|record| (record.clone(), grounds.clone())).collect();
+        self.dead_letters.write(&given_up, &self.waits).await
     }
 
-    fn report_dead_letter(&self, record: &Incoming, grounds: &Grounds) {
-        let Source { topic, name, partition } = &record.source;
-        self.metrics.dead_letter(*topic, grounds.reason);
-        self.metrics.ended(*topic, Outcome::DeadLettered, 1);
-        tracing::error!(
-            kafka.topic = %name,
-            kafka.partition = partition,
-            kafka.offset = record.offset,
-            reason = grounds.reason,
-            error = grounds.details,
-            "an event was given up to the dead-letter topic"
-        );
-    }
-
-    fn count(&self, deliveries: &[Delivery], new: &HashSet<Uuid>) {
-        let mut seen = new.clone();
+    fn count(&self, deliveries: &[Delivery], taken: Taken) {
+        let Taken { mut handled, parked_keys } = taken;
         let mut counts: HashMap<_, (u64, u64)> = HashMap::new();
-        for delivery in deliveries {
-            let (handled, duplicates) = counts.entry(delivery.topic).or_default();
-            if seen.remove(&delivery.envelope.event_id) {
-                *handled += 1;
+        for delivery in deliveries.iter().filter(|delivery| !parked_keys.contains(delivery.key.as_bytes())) {
+            let (new, duplicates) = counts.entry(delivery.topic).or_default();
+            if handled.remove(&delivery.envelope.event_id) {
+                *new += 1;
             } else {
                 *duplicates += 1;
             }
         }
-        for (topic, (handled, duplicates)) in counts {
-            self.metrics.ended(topic, Outcome::Handled, handled);
+        for (topic, (new, duplicates)) in counts {
+            self.metrics.ended(topic, Outcome::Handled, new);
             self.metrics.ended(topic, Outcome::Duplicate, duplicates);
         }
     }

@@ -1,5 +1,4 @@
-//! What follows from a failed attempt. Pure: one table, from which a later parking of events needs to change
-//! one line.
+//! What follows from a failed attempt. Pure: one table.
 
 use super::chain;
 use crate::HandleError;
@@ -12,8 +11,8 @@ pub(super) enum Verdict {
     Wait { reason: String },
     /// One of several is at fault: try each half.
     Halve,
-    /// Try the one event again, after a while.
-    Retry,
+    /// Park the one event, to be tried again after a while; its key waits, the others go on.
+    Park,
     /// Give the one event up.
     GiveUp(Grounds),
 }
@@ -25,7 +24,7 @@ pub(super) fn judge(error: &HandleError, events: usize, attempt: u32, attempts_m
         HandleError::Unavailable { .. } => Verdict::Wait { reason: chain(error) },
         HandleError::Permanent { .. } | HandleError::Transient { .. } if events > 1 => Verdict::Halve,
         HandleError::Permanent { .. } => Verdict::GiveUp(grounds(Class::Rejected, "rejected", error)),
-        HandleError::Transient { .. } if attempt < attempts_max => Verdict::Retry,
+        HandleError::Transient { .. } if attempt < attempts_max => Verdict::Park,
         HandleError::Transient { .. } => {
             Verdict::GiveUp(grounds(Class::RetriesExhausted, "retries_exhausted", error))
         }
@@ -73,10 +72,10 @@ mod tests {
     }
 
     #[test]
-    fn a_transient_error_gives_the_event_up_after_the_last_attempt() {
+    fn a_transient_error_parks_the_event_until_its_last_attempt() {
         let error = HandleError::transient_because("busy", std::io::Error::other("locked"));
 
-        assert_eq!(judge(&error, 1, 2, 3), Verdict::Retry);
+        assert_eq!(judge(&error, 1, 2, 3), Verdict::Park);
         let Verdict::GiveUp(grounds) = judge(&error, 1, 3, 3) else { panic!("should have been given up") };
         assert_eq!(grounds.class, Class::RetriesExhausted);
         assert_eq!(grounds.message, "busy");

@@ -8,8 +8,8 @@ use contract::{Currency, Envelope, Event, InventoryUpdated, Money, OrderComplete
 use devcluster::testing;
 use jiff::Timestamp;
 use messaging::{
-    ConsumeError, ConsumerOptions, Deduplication, Delivery, Effects, HandleError, Handler, KafkaConfig, Messaging, Metrics,
-    Security,
+    ConsumeError, ConsumerOptions, Deduplication, Delivery, Effects, HandleError, Handler, KafkaConfig,
+    Messaging, Metrics, Security,
 };
 use prometheus::Registry;
 use rdkafka::ClientConfig;
@@ -81,15 +81,21 @@ impl Shop {
     }
 
     pub(crate) fn messaging_with(&self, metrics: &Metrics) -> Messaging {
-        let options = ConsumerOptions {
+        let messaging = Messaging::new(self.kafka.clone(), SERVICE, self.pool.clone(), metrics).unwrap();
+        messaging.with_options(Self::options())
+    }
+
+    pub(crate) fn options() -> ConsumerOptions {
+        ConsumerOptions {
             // Small, so that a test's events make many batches.
             batch_max: 40,
             transient_attempts: 3,
+            parked_first: Duration::from_millis(10),
+            parked_most: Duration::from_millis(200),
             retry_first: Duration::from_millis(10),
             retry_most: Duration::from_millis(200),
             ..ConsumerOptions::default()
-        };
-        Messaging::new(self.kafka.clone(), SERVICE, self.pool.clone(), metrics).unwrap().with_options(options)
+        }
     }
 
     /// Starts a consumer.

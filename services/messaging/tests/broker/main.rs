@@ -10,5 +10,6 @@ mod consume;
 mod harness;
 mod inbox;
 mod outage;
+mod parking;
 mod poison;
 mod relay;
