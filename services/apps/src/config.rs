@@ -152,7 +152,7 @@ pub struct OrderConfig {
     #[arg(long, env = "SAGA_NOTIFICATION_TIMEOUT", default_value = "60s", value_parser = duration)]
     pub saga_notification_timeout: Duration,
     /// How long a confirmed order waits for its delivery before it is completed without, where it is shipped.
-    #[arg(long, env = "SAGA_DELIVERY_TIMEOUT", default_value = "30d", value_parser = duration)]
+    #[arg(long, env = "SAGA_DELIVERY_TIMEOUT", default_value = "720h", value_parser = duration)]
     pub saga_delivery_timeout: Duration,
     /// Prices of the short order form, `<product>=<price> <currency>`, comma-separated.
     #[arg(long, env = "ORDER_CATALOGUE", default_value = BUILTIN_CATALOGUE, value_parser = listed::<Catalogue>)]
