@@ -1,21 +1,34 @@
 //! The JSON encoding of an envelope. What it writes is fixed by the golden files; what it reads is tolerant of
-//! fields it does not know, so that a producer may add optional ones first.
+//! fields it does not know, so that a producer may add optional ones first. [`crate::avro`] builds on it.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::avro::Mismatch;
 use crate::{CorrelationId, Envelope, Event};
 
 /// Why bytes are not an event that this build can handle. None of them gets better by trying again.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// Not JSON, or not an envelope.
-    #[error("the value is not an event envelope in JSON")]
+    #[error("the value is not an event envelope")]
     Malformed(#[source] serde_json::Error),
+    /// Not what its Avro schema says.
+    #[error("the value is not what its Avro schema says")]
+    MalformedAvro(#[source] Mismatch),
+    /// Framed as Avro, with a schema that cannot be had.
+    #[error("the value's Avro schema {id} is unknown: {why}")]
+    UnknownSchema {
+        /// Its number in the registry.
+        id: u32,
+        /// Where it was looked for.
+        why: String,
+    },
     /// An envelope of an event that the catalogue does not have.
     #[error("event type {event_type:?} is unknown")]
     UnknownType {
@@ -48,7 +61,8 @@ impl DecodeError {
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Malformed(_) => "malformed",
+            Self::Malformed(_) | Self::MalformedAvro(_) => "malformed",
+            Self::UnknownSchema { .. } => "unknown_schema",
             Self::UnknownType { .. } => "unknown_type",
             Self::UnsupportedVersion { .. } => "unsupported_version",
             Self::InvalidPayload { .. } => "invalid_payload",
@@ -59,7 +73,18 @@ impl DecodeError {
 /// The envelope as JSON, in one line, fields always in the same order.
 #[must_use]
 pub fn encode_json(envelope: &Envelope) -> Vec<u8> {
-    let wire = Written {
+    serde_json::to_vec(&written(envelope)).expect(SERIALIZABLE)
+}
+
+/// The same as a JSON value.
+pub(crate) fn to_value(envelope: &Envelope) -> Value {
+    serde_json::to_value(written(envelope)).expect(SERIALIZABLE)
+}
+
+const SERIALIZABLE: &str = "every map of an envelope has text keys, and no writer can fail";
+
+fn written(envelope: &Envelope) -> Written<'_> {
+    Written {
         event_id: envelope.event_id,
         event_type: envelope.event.event_type(),
         event_version: envelope.event.version(),
@@ -68,8 +93,7 @@ pub fn encode_json(envelope: &Envelope) -> Vec<u8> {
         causation_id: envelope.causation_id,
         payload: &envelope.event,
         metadata: &envelope.metadata,
-    };
-    serde_json::to_vec(&wire).expect("every map of an envelope has text keys, and no writer can fail")
+    }
 }
 
 /// Reads what [`encode_json`] wrote, of this or of another build.
@@ -77,16 +101,18 @@ pub fn encode_json(envelope: &Envelope) -> Vec<u8> {
 /// # Errors
 /// See [`DecodeError`]; all are permanent.
 pub fn decode_json(bytes: &[u8]) -> Result<Envelope, DecodeError> {
-    let wire: Read<'_> = serde_json::from_slice(bytes).map_err(DecodeError::Malformed)?;
-    let event = Event::decode(&wire.event_type, wire.event_version, wire.payload)?;
-    Ok(Envelope {
-        event_id: wire.event_id,
-        timestamp: wire.timestamp,
-        correlation_id: wire.correlation_id,
-        causation_id: wire.causation_id,
-        metadata: wire.metadata,
-        event,
-    })
+    // Kept as text until type and version say what it is: errors then name the field of the real payload.
+    let wire: Read<'_, &RawValue> = serde_json::from_slice(bytes).map_err(DecodeError::Malformed)?;
+    let mut payload = serde_json::Deserializer::from_str(wire.payload.get());
+    let event = Event::decode(&wire.event_type, wire.event_version, &mut payload)?;
+    Ok(wire.around(event))
+}
+
+/// Reads what [`to_value`] made, in this or another build.
+pub(crate) fn from_value(value: Value) -> Result<Envelope, DecodeError> {
+    let mut wire = Read::<Value>::deserialize(value).map_err(DecodeError::Malformed)?;
+    let event = Event::decode(&wire.event_type, wire.event_version, wire.payload.take())?;
+    Ok(wire.around(event))
 }
 
 #[derive(Serialize)]
@@ -102,7 +128,7 @@ struct Written<'a> {
 }
 
 #[derive(Deserialize)]
-struct Read<'a> {
+struct Read<'a, P> {
     event_id: Uuid,
     #[serde(borrow)]
     event_type: Cow<'a, str>,
@@ -111,9 +137,20 @@ struct Read<'a> {
     correlation_id: CorrelationId,
     #[serde(default)]
     causation_id: Option<Uuid>,
-    // Kept as text until type and version say what it is: errors then name the field of the real payload.
-    #[serde(borrow)]
-    payload: &'a RawValue,
+    payload: P,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
+}
+
+impl<P> Read<'_, P> {
+    fn around(self, event: Event) -> Envelope {
+        Envelope {
+            event_id: self.event_id,
+            timestamp: self.timestamp,
+            correlation_id: self.correlation_id,
+            causation_id: self.causation_id,
+            metadata: self.metadata,
+            event,
+        }
+    }
 }

@@ -10,6 +10,8 @@ use crate::{Envelope, Service};
 pub const CONTENT_TYPE: &str = "content-type";
 /// Media type of an envelope as [`crate::codec`] writes it.
 pub const CONTENT_TYPE_JSON: &str = "application/json";
+/// Media type of an envelope as [`crate::avro`] writes it, framed with the number of its schema.
+pub const CONTENT_TYPE_AVRO: &str = "application/avro";
 /// W3C trace context; set by whoever traces.
 pub const TRACEPARENT: &str = "traceparent";
 

@@ -1,12 +1,13 @@
 //! The wire contract of the order system, and the one place where a topic, an event or a service is declared.
 //!
-//! - [`Event`] and its payloads, carried in an [`Envelope`], written and read by [`codec`], described to
-//!   other tools by [`headers`].
+//! - [`Event`] and its payloads, carried in an [`Envelope`], written and read by [`codec`] or [`avro`],
+//!   described to other tools by [`headers`].
 //! - [`Topic`]: the catalogue of topics. [`Service`]: the roster, with what each service reads and writes.
 //!
 //! Pure: types, their validation and their encoding. No clock, no I/O, no async; `domain`, `messaging`, the
 //! services and the operator all build on it.
 
+pub mod avro;
 pub mod codec;
 mod envelope;
 mod event;

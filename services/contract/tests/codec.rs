@@ -10,7 +10,7 @@
 mod samples;
 
 use contract::{
-    CorrelationId, Currency, DecodeError, Envelope, Event, Money, OrderId, Topic,
+    CorrelationId, Currency, DecodeError, Envelope, Event, Money, OrderId, Topic, avro,
     codec::{decode_json, encode_json},
     headers,
 };
@@ -54,7 +54,7 @@ fn vary(event: &mut Event, order_id: OrderId, amount: i64, quantity: u32, text: 
         Event::InventoryReserved(event) => event.items[0].quantity = quantity,
         Event::InventoryFailed(event) => event.shortages[0].requested = quantity,
         Event::InventoryReleased(event) => event.order_id = order_id,
-        Event::InventoryUpdated(event) => event.on_hand = amount.unsigned_abs(),
+        Event::InventoryUpdated(event) => event.on_hand = amount.unsigned_abs() / 2,
         Event::PaymentCaptured(event) => event.amount = total,
         Event::PaymentFailed(event) => event.detail = text.to_owned(),
         Event::PaymentRefunded(event) => event.amount = total,
@@ -95,8 +95,18 @@ proptest! {
     }
 
     #[test]
+    fn every_envelope_survives_avro_to_the_microsecond(mut envelope in any_envelope()) {
+        envelope.timestamp = jiff::Timestamp::from_microsecond(envelope.timestamp.as_microsecond()).unwrap();
+        let (bytes, schema) = (avro::encode(&envelope).unwrap(), avro::schema_of(envelope.event.declared()));
+        prop_assert_eq!(avro::decode(&bytes, schema).unwrap(), envelope);
+    }
+
+    #[test]
     fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(decode_json(&bytes).is_err());
+        for event in Event::TYPES {
+            prop_assert!(avro::decode(&bytes, avro::schema_of(*event)).is_err());
+        }
     }
 }
 

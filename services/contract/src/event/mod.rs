@@ -7,8 +7,7 @@ mod order;
 mod payment;
 mod shipping;
 
-use serde::Serialize;
-use serde_json::value::RawValue;
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::inventory::{
     InventoryFailed, InventoryFailure, InventoryReleased, InventoryReserved, InventoryUpdated, ReleaseReason,
@@ -23,6 +22,7 @@ pub use self::payment::{PaymentCaptured, PaymentFailed, PaymentFailure, PaymentR
 pub use self::shipping::{
     ShippingCancelled, ShippingDelivered, ShippingFailed, ShippingFailure, ShippingScheduled,
 };
+use crate::avro::{Records, Shape, Type};
 use crate::{DecodeError, OrderId, Topic};
 
 /// Declares [`Event`]: per line the payload, its version, its topic and the field that is the record's key.
@@ -62,9 +62,21 @@ macro_rules! events {
                 }
             }
 
-            pub(crate) fn decode(name: &str, version: u16, payload: &RawValue) -> Result<Self, DecodeError> {
+            /// Every event with the Avro form of its payload.
+            pub(crate) const SHAPES: &'static [(EventType, fn(&mut Records) -> Type)] = &[
+                $((
+                    EventType { name: stringify!($payload), version: $version, topic: Topic::$topic },
+                    <$payload as Shape>::shape,
+                ),)+
+            ];
+
+            pub(crate) fn decode<'de>(
+                name: &str,
+                version: u16,
+                payload: impl Deserializer<'de, Error = serde_json::Error>,
+            ) -> Result<Self, DecodeError> {
                 match (name, version) {
-                    $((stringify!($payload), $version) => serde_json::from_str(payload.get())
+                    $((stringify!($payload), $version) => Deserialize::deserialize(payload)
                         .map(Self::$payload)
                         .map_err(|source| DecodeError::InvalidPayload {
                             event_type: stringify!($payload),
