@@ -71,8 +71,8 @@ test-binaries: prerequisites
 	cargo test --locked --workspace --no-run
 
 .PHONY: test-services
-test-services: test-binaries ## Tests against a real broker, PostgreSQL and kube-apiserver
-	$(DEVCLUSTER) with kafka,postgres,apiserver -- cargo test --locked --workspace --exclude e2e
+test-services: test-binaries ## Tests against a real broker, PostgreSQL, kube-apiserver and registry
+	$(DEVCLUSTER) with kafka,postgres,apiserver,registry -- cargo test --locked --workspace --exclude e2e
 
 .PHONY: e2e
 e2e: test-binaries ## The suite on a whole cluster, which it starts and removes

@@ -79,7 +79,7 @@ enum Action {
     Prerequisites,
     /// Run a command with components started for it alone
     With {
-        /// Which: kafka, postgres, apiserver
+        /// Which: kafka, postgres, apiserver, registry
         #[arg(required = true, value_delimiter = ',')]
         components: Vec<crate::with::Component>,
         /// The command and its arguments

@@ -8,8 +8,6 @@ use anyhow::{Context, Result};
 
 use crate::tools::which;
 
-/// Kafka 4 runs on 17 and later.
-const OLDEST_VERSION: u32 = 17;
 /// From here on a JVM can keep loaded and linked classes in an AOT cache (JEP 514); before, a CDS archive.
 const AOT_CACHE_VERSION: u32 = 25;
 const HOMES: &str = "/usr/lib/jvm";
@@ -26,12 +24,12 @@ pub struct Java {
 }
 
 impl Java {
-    /// The Java in JAVA_HOME, else the newest in PATH and /usr/lib/jvm, that can run a broker.
+    /// The Java in JAVA_HOME, else the newest in PATH and /usr/lib/jvm, of feature release `oldest` or later.
     ///
     /// # Errors
     /// When there is none.
-    pub fn find() -> Result<Self> {
-        let suitable = |home: PathBuf| Self::in_home(&home).filter(|java| java.version >= OLDEST_VERSION);
+    pub fn find(oldest: u32) -> Result<Self> {
+        let suitable = |home: PathBuf| Self::in_home(&home).filter(|java| java.version >= oldest);
         if let Some(java) = env::var_os("JAVA_HOME").map(PathBuf::from).and_then(suitable) {
             return Ok(java);
         }
@@ -41,7 +39,8 @@ impl Java {
         let found = installed.chain(from_path).filter_map(suitable).max_by_key(|java| java.version);
         found.with_context(|| {
             format!(
-                "found no Java {OLDEST_VERSION} or later; Debian: apt-get install openjdk-17-jre-headless"
+                "found no Java {oldest} or later; Debian: apt-get install openjdk-{oldest}-jre-headless, where \
+                 there is none: https://adoptium.net, unpacked below {HOMES} or named by JAVA_HOME"
             )
         })
     }

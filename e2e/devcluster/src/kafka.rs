@@ -19,6 +19,7 @@ mod config;
 mod install;
 
 use install::Installation;
+pub(crate) use install::JAVA_VERSION;
 
 /// A cold broker takes 4 s on an idle machine; tests run on busy ones.
 const START_TIMEOUT: Duration = Duration::from_secs(120);

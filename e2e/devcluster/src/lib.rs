@@ -1,8 +1,8 @@
-//! A real Kubernetes, Kafka and PostgreSQL on one machine, for the demo and the tests.
+//! A real Kubernetes, Kafka, PostgreSQL and schema registry on one machine, for the demo and the tests.
 //!
 //! Building blocks: [`process`] (children that never outlive their purpose), [`tools`] (what has to be built or
-//! fetched, once per user), [`kafka`], [`postgres`], [`apiserver`], [`mail`]. On top of them stand [`testing`]
-//! (what a test asks for) and [`with`] (start the components around a command), and whole clusters: [`provider`]
+//! fetched, once per user), [`kafka`], [`postgres`], [`apiserver`], [`registry`], [`mail`]. On top of them stand
+//! [`testing`] (what a test asks for) and [`with`] (start the components around a command), and whole clusters: [`provider`]
 //! with its kinds [`bare`] and [`kind`], kept in a [`home`] and driven by the command line in [`cli`].
 //! Everything is synchronous: the crate has to be a light dependency of every test.
 
@@ -23,6 +23,7 @@ pub mod postgres;
 pub mod process;
 pub mod progress;
 pub mod provider;
+pub mod registry;
 pub mod state;
 pub mod tempdir;
 pub mod testing;

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use nix::unistd::Uid;
 
 use crate::java::Java;
+use crate::kafka;
 use crate::process::run;
 use crate::progress;
 use crate::tools::which;
@@ -20,6 +21,8 @@ pub enum Purpose {
     Kafka,
     /// A database server.
     Postgres,
+    /// A schema registry.
+    Registry,
     /// A Kubernetes node, and images for it, without a container engine.
     Cluster,
 }
@@ -33,8 +36,8 @@ enum Presence {
     File(&'static str),
     /// A library that pkg-config knows.
     Library(&'static str),
-    /// A Java that is new enough.
-    Java,
+    /// A Java of this version or later.
+    Java(u32),
     /// The server programs of PostgreSQL, which Debian keeps out of PATH.
     PostgresServer,
 }
@@ -52,7 +55,7 @@ impl Presence {
                 command.args(["--exists", name]).stdout(Stdio::null()).stderr(Stdio::null());
                 command.status().is_ok_and(|status| status.success())
             }
-            Self::Java => Java::find().is_ok(),
+            Self::Java(oldest) => Java::find(oldest).is_ok(),
             Self::PostgresServer => crate::postgres::find_programs().is_ok(),
         }
     }
@@ -63,7 +66,7 @@ fn exists(path: &str) -> bool {
 }
 
 /// Purpose, sign of presence, package.
-const NEEDS: [(Purpose, Presence, &str); 24] = [
+const NEEDS: [(Purpose, Presence, &str); 25] = [
     (Purpose::Build, Presence::Program("cc"), "gcc"),
     // The headers of the C library: librdkafka is compiled.
     (Purpose::Build, Presence::File("/usr/include/stdlib.h"), "libc6-dev"),
@@ -72,9 +75,11 @@ const NEEDS: [(Purpose, Presence, &str); 24] = [
     (Purpose::Build, Presence::Program("pkg-config"), "pkg-config"),
     (Purpose::Build, Presence::Library("openssl"), "libssl-dev"),
     (Purpose::Build, Presence::Library("zlib"), "zlib1g-dev"),
-    (Purpose::Kafka, Presence::Java, "openjdk-17-jre-headless"),
+    (Purpose::Kafka, Presence::Java(kafka::JAVA_VERSION), "openjdk-17-jre-headless"),
     (Purpose::Kafka, Presence::Program("mvn"), "maven"),
     (Purpose::Postgres, Presence::PostgresServer, "postgresql"),
+    // And a Java that Debian 12 does not have: whoever starts a registry is told where to get it.
+    (Purpose::Registry, Presence::Program("mvn"), "maven"),
     (Purpose::Cluster, Presence::Program("nsenter"), "util-linux"),
     (Purpose::Cluster, Presence::Program("mount"), "mount"),
     (Purpose::Cluster, Presence::Program("ip"), "iproute2"),

@@ -1,4 +1,4 @@
-//! What tests ask for: a broker, a database server, an apiserver, shared by all tests of a run.
+//! What tests ask for: a broker, a database server, an apiserver, a schema registry, shared by all tests of a run.
 //!
 //! Under `devcluster with …` the components run already and their addresses stand in the environment; otherwise
 //! each process starts what it asks for, once, and everything ends with the process. A test keeps apart from its
@@ -17,15 +17,17 @@ use serde::{Deserialize, Serialize};
 use crate::apiserver::{Apiserver, ApiserverOptions};
 use crate::kafka::{Kafka, KafkaOptions};
 use crate::postgres::{Postgres, PostgresOptions, Server};
+use crate::registry::{Registry, RegistryOptions};
 use crate::tempdir::TempDir;
 
 /// Names the broker that `devcluster with` has started.
 pub const KAFKA_VARIABLE: &str = "DEVCLUSTER_KAFKA";
 /// Names the database server that `devcluster with` has started.
 pub const POSTGRES_VARIABLE: &str = "DEVCLUSTER_POSTGRES";
-
 /// Names the apiserver that `devcluster with` has started.
 pub const APISERVER_VARIABLE: &str = "DEVCLUSTER_APISERVER";
+/// Names the schema registry that `devcluster with` has started.
+pub const REGISTRY_VARIABLE: &str = "DEVCLUSTER_REGISTRY";
 
 /// How the shared broker is reached.
 #[derive(Clone, Serialize, Deserialize)]
@@ -73,6 +75,19 @@ impl ApiserverAddress {
     /// How `apiserver` is reached.
     pub fn of(apiserver: &Apiserver) -> Self {
         Self { kubeconfig: apiserver.kubeconfig().to_owned() }
+    }
+}
+
+/// How the shared schema registry is reached.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RegistryAddress {
+    pub(crate) url: String,
+}
+
+impl RegistryAddress {
+    /// How `registry` is reached.
+    pub fn of(registry: &Registry) -> Self {
+        Self { url: registry.url() }
     }
 }
 
@@ -173,6 +188,29 @@ impl TestApiserver {
     }
 }
 
+/// The shared schema registry. For faults start a [`Registry`] of one's own; a test keeps apart by the names of
+/// its subjects.
+pub struct TestRegistry {
+    address: RegistryAddress,
+    _own: Option<(Registry, TempDir)>,
+}
+
+impl TestRegistry {
+    /// Where Confluent's API begins.
+    pub fn url(&self) -> &str {
+        &self.address.url
+    }
+
+    fn get() -> Result<Self> {
+        if let Some(address) = from_environment(REGISTRY_VARIABLE)? {
+            return Ok(Self { address, _own: None });
+        }
+        let dir = TempDir::new()?;
+        let registry = Registry::start(RegistryOptions::for_tests(dir.path().join("registry"))?)?;
+        Ok(Self { address: RegistryAddress::of(&registry), _own: Some((registry, dir)) })
+    }
+}
+
 /// The broker shared by the tests of this run.
 ///
 /// # Panics
@@ -204,6 +242,17 @@ pub fn apiserver() -> &'static TestApiserver {
     static APISERVER: LazyLock<TestApiserver> =
         LazyLock::new(|| TestApiserver::get().unwrap_or_else(|error| panic!("{error:#}")));
     &APISERVER
+}
+
+/// The schema registry shared by the tests of this run.
+///
+/// # Panics
+/// When it cannot be started: a test has nothing to do without it.
+#[expect(clippy::panic, reason = "a test ends here, with the cause")]
+pub fn registry() -> &'static TestRegistry {
+    static REGISTRY: LazyLock<TestRegistry> =
+        LazyLock::new(|| TestRegistry::get().unwrap_or_else(|error| panic!("{error:#}")));
+    &REGISTRY
 }
 
 /// `name` with a suffix that no other call has, in this process or another: for topics, groups, databases.

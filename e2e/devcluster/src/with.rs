@@ -22,9 +22,11 @@ use crate::packages::{self, Purpose};
 use crate::postgres::{Postgres, PostgresOptions};
 use crate::process::{Launcher, ProcessId, spawn};
 use crate::progress;
+use crate::registry::{Registry, RegistryOptions};
 use crate::tempdir::TempDir;
 use crate::testing::{
     APISERVER_VARIABLE, ApiserverAddress, KAFKA_VARIABLE, KafkaAddress, POSTGRES_VARIABLE, PostgresAddress,
+    REGISTRY_VARIABLE, RegistryAddress,
 };
 
 /// What shells answer for a command that a signal has ended: this plus the signal.
@@ -39,6 +41,8 @@ pub enum Component {
     Postgres,
     /// etcd and kube-apiserver.
     Apiserver,
+    /// A schema registry.
+    Registry,
 }
 
 /// A started component; it ends when this is dropped.
@@ -47,6 +51,7 @@ enum Running {
     Kafka { _kafka: Kafka },
     Postgres { _postgres: Postgres },
     Apiserver { _apiserver: Apiserver },
+    Registry { _registry: Registry },
 }
 
 impl Component {
@@ -55,6 +60,7 @@ impl Component {
             Self::Kafka => "Kafka",
             Self::Postgres => "PostgreSQL",
             Self::Apiserver => "kube-apiserver",
+            Self::Registry => "the schema registry",
         }
     }
 
@@ -76,6 +82,11 @@ impl Component {
                 let apiserver = Apiserver::start(options)?;
                 let address = json(&ApiserverAddress::of(&apiserver))?;
                 (Running::Apiserver { _apiserver: apiserver }, APISERVER_VARIABLE, address)
+            }
+            Self::Registry => {
+                let registry = Registry::start(RegistryOptions::for_tests(dir.path().join("registry"))?)?;
+                let address = json(&RegistryAddress::of(&registry))?;
+                (Running::Registry { _registry: registry }, REGISTRY_VARIABLE, address)
             }
         })
     }
@@ -115,6 +126,7 @@ fn purposes(components: &[Component]) -> Vec<Purpose> {
     let purpose = |component: &Component| match component {
         Component::Kafka => Some(Purpose::Kafka),
         Component::Postgres => Some(Purpose::Postgres),
+        Component::Registry => Some(Purpose::Registry),
         // Only Go, which is no package.
         Component::Apiserver => None,
     };

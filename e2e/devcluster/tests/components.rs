@@ -1,6 +1,6 @@
 //! Each component is started for real; what a client would see is checked through its own command-line tools.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -53,6 +53,22 @@ fn the_shared_broker_serves_anonymous_and_the_administrator() {
         kafka_tool("org.apache.kafka.tools.TopicCommand", kafka.sasl_bootstrap(), &login, &["--list"])
             .unwrap();
     assert!(listed.contains(&topic), "{listed}");
+}
+
+#[test]
+fn the_shared_registry_takes_requests() {
+    let started = Instant::now();
+    let url = testing::registry().url();
+    eprintln!("registry: {:?}", started.elapsed());
+
+    let (address, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).unwrap();
+    let mut connection = TcpStream::connect(address).unwrap();
+    let request = format!("GET /{path}/subjects HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
 }
 
 #[test]

@@ -83,7 +83,8 @@ fn the_command_gets_the_addresses_and_its_exit_code_is_the_answer() {
 #[test]
 fn nothing_remains_when_it_is_killed() {
     let folder = shared_folder();
-    let mut child = with(folder.path(), "postgres,kafka", "echo running; exec sleep 600").spawn().unwrap();
+    let mut child =
+        with(folder.path(), "postgres,kafka,registry", "echo running; exec sleep 600").spawn().unwrap();
     wait_running(&mut child);
     assert!(!processes_of(folder.path()).is_empty());
 

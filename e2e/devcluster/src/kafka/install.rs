@@ -19,6 +19,8 @@ use crate::tools::{cached, which};
 
 const POM: &str = include_str!("../../kafka/pom.xml");
 const LOGGING: &str = include_str!("../../kafka/log4j2.properties");
+/// Kafka 4 runs on it and on later ones.
+pub(crate) const JAVA_VERSION: u32 = 17;
 /// About 140 bits.
 const PASSWORD_LENGTH: usize = 24;
 /// Enlarged when the way a prepared folder is made changes.
@@ -35,7 +37,7 @@ pub(super) struct Installation {
 impl Installation {
     /// Finds it in the cache, or fetches and prepares it: about half a minute, once.
     pub(super) fn get() -> Result<Self> {
-        let java = Java::find()?;
+        let java = Java::find(JAVA_VERSION)?;
         let jars =
             cached("kafka", &[POM.as_bytes()], |folder| progress::step("fetching Kafka", || fetch(folder)))?;
         let java_version = format!("{} {}", java.program.display(), java.full_version);
