@@ -36,6 +36,8 @@ impl Shop {
     /// # Errors
     /// When the cluster names no such endpoints.
     pub fn of(cluster: &Cluster) -> anyhow::Result<Self> {
+        // Every client needs a provider of cryptography, also for plain HTTP; one that is there already is as good.
+        rustls::crypto::ring::default_provider().install_default().ok();
         Ok(Self {
             http: reqwest::Client::new(),
             orders: cluster.endpoint("orders")?.to_owned(),

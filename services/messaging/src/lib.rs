@@ -16,8 +16,8 @@
 //!   There is no order between keys, nor between topics.
 //! - *Nothing is lost.* Offsets are committed after the transaction; outbox rows are deleted after the
 //!   acknowledgement of every in-sync replica; a dead letter is acknowledged before its source is passed.
-//! - *Nothing is spent on an outage.* While the database or the broker is away, the consumer keeps its
-//!   partitions and waits ([`HandleError::Unavailable`]); no event is blamed.
+//! - *Nothing is spent on an outage.* While the database, the broker or the schema registry is away, the
+//!   consumer keeps its partitions and waits ([`HandleError::Unavailable`]); no event is blamed.
 //! - *One bad event delays its key only.* A failing batch is halved until the guilty event stands alone. If it
 //!   may succeed later ([`HandleError::Transient`]) it is parked: a row in `parked_events`, behind which the
 //!   later events of its key queue, of whichever topic. The offsets move on, and any replica tries the first
@@ -46,6 +46,7 @@
 //! [`Messaging::outbox`] is for code that has a transaction of its own. No type of the Kafka client leaves
 //! this crate.
 
+mod avro;
 mod backoff;
 mod codec;
 mod config;
@@ -62,8 +63,10 @@ pub mod outbox;
 mod parking;
 mod producer;
 mod record;
+mod tls;
 
-pub use codec::{Codec, JsonCodec};
+pub use avro::{AvroCodec, Registry, RegistryConfig, RegistryCredentials, RegistryError};
+pub use codec::{Codec, EncodeError, JsonCodec};
 pub use config::{ClientCertificate, KafkaConfig, Sasl, Security, Tls};
 pub use consumer::{ConsumeError, ConsumerOptions, ConsumerState};
 pub use effects::Effects;
@@ -72,4 +75,5 @@ pub use messaging::Messaging;
 pub use metrics::Metrics;
 pub use migrations::{migrate, migrations};
 pub use outbox::{AppendError, Outbox};
-pub use producer::{ClientError, Producer, SendError, SetupError};
+pub use producer::{ClientError, Producer, PublishError, SendError, SetupError};
+pub use tls::install_tls_provider;

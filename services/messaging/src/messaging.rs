@@ -35,8 +35,8 @@ impl std::fmt::Debug for Messaging {
 }
 
 impl Messaging {
-    /// Messaging for `service`, whose database is `pool`. Connects in the background: a broker that is away
-    /// does not keep a service from starting. Must be called inside a tokio runtime.
+    /// Messaging in JSON for `service`, whose database is `pool`. Connects in the background: a broker that is
+    /// away does not keep a service from starting. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// The Kafka client refuses the configuration.
@@ -46,7 +46,20 @@ impl Messaging {
         pool: PgPool,
         metrics: &Metrics,
     ) -> Result<Self, SetupError> {
-        let codec: Arc<dyn Codec> = Arc::new(JsonCodec);
+        Self::with_codec(kafka, service, pool, Arc::new(JsonCodec), metrics)
+    }
+
+    /// As [`Messaging::new`], with events written and read by `codec`.
+    ///
+    /// # Errors
+    /// The Kafka client refuses the configuration.
+    pub fn with_codec(
+        kafka: KafkaConfig,
+        service: Service,
+        pool: PgPool,
+        codec: Arc<dyn Codec>,
+        metrics: &Metrics,
+    ) -> Result<Self, SetupError> {
         Ok(Self {
             producer: Producer::new(&kafka, codec.clone())?,
             outbox: Outbox::new(codec.clone()),

@@ -13,7 +13,7 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use tokio::sync::Notify;
 
-use crate::codec::Codec;
+use crate::codec::{Codec, EncodeError};
 use crate::record::Outgoing;
 use crate::{KafkaConfig, config, outbox};
 
@@ -38,6 +38,17 @@ impl From<KafkaError> for ClientError {
     fn from(error: KafkaError) -> Self {
         Self(error)
     }
+}
+
+/// Why events were not published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// One of them cannot be written. None was sent.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The broker did not take one; the others may have been taken.
+    #[error(transparent)]
+    Send(#[from] SendError),
 }
 
 /// A record that the broker did not take.
@@ -95,24 +106,25 @@ impl Producer {
     /// broker has acknowledged all.
     ///
     /// # Errors
-    /// The first event that the broker refused; the others may have been taken.
-    pub async fn publish(&self, events: &[Envelope]) -> Result<(), SendError> {
-        let records: Vec<Outgoing> = events.iter().map(|envelope| self.record_of(envelope)).collect();
-        self.send(&records).await.into_iter().next().map_or(Ok(()), Err)
+    /// The first event that cannot be written, or that the broker refused.
+    pub async fn publish(&self, events: &[Envelope]) -> Result<(), PublishError> {
+        let records: Vec<Outgoing> =
+            events.iter().map(|envelope| self.record_of(envelope)).collect::<Result<_, _>>()?;
+        Ok(self.send(&records).await.into_iter().next().map_or(Ok(()), Err)?)
     }
 
-    fn record_of(&self, envelope: &Envelope) -> Outgoing {
+    fn record_of(&self, envelope: &Envelope) -> Result<Outgoing, EncodeError> {
         let codec = &*self.shared.codec;
-        Outgoing {
+        Ok(Outgoing {
             topic: self.full_name(envelope.event.topic().name()),
             key: Some(envelope.event.key().into_bytes()),
-            value: Some(codec.encode(envelope)),
+            value: Some(codec.encode(envelope)?),
             headers: outbox::headers_of(envelope, codec)
                 .into_iter()
                 .map(|(name, value)| (name, Some(value.into_bytes())))
                 .collect(),
             timestamp: Some(envelope.timestamp.as_millisecond()),
-        }
+        })
     }
 
     /// The name of a topic in the cluster.

@@ -129,6 +129,7 @@ impl Sms {
         if url.scheme() != "http" {
             return Err(InvalidChannel::SmsUrl);
         }
+        messaging::install_tls_provider();
         let client = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).build();
         Ok(Self { client: client.map_err(InvalidChannel::Client)?, url })
     }

@@ -80,6 +80,7 @@ async fn a_sigterm_lets_requests_finish_and_readiness_goes_first() {
     let mut binary = Binary::start(&realm, "1s");
     let admin = binary.address("probes and metrics");
     let http = binary.address("the order service is served");
+    messaging::install_tls_provider();
     let client = reqwest::Client::new();
     let status =
         async |path: &str| Some(client.get(format!("{admin}{path}")).send().await.ok()?.status().as_u16());

@@ -135,7 +135,7 @@ impl<H: Handler> Attempt<H> {
         match self.outbox.append(conn, &emitted).await {
             Ok(()) => Ok(!emitted.is_empty()),
             Err(AppendError::Insert(error)) => Err(error.into()),
-            Err(error @ AppendError::TooLarge { .. }) => {
+            Err(error @ (AppendError::TooLarge { .. } | AppendError::Encode(_))) => {
                 Err(HandleError::permanent_because("what follows from the event cannot be published", error))
             }
         }

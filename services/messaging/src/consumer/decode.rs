@@ -1,5 +1,7 @@
 //! From a record to a delivery, or to the grounds for giving it up.
 
+use std::collections::BTreeSet;
+
 use contract::{DecodeError, headers};
 
 use super::chain;
@@ -27,6 +29,14 @@ impl Undecodable {
             Self::Misplaced { .. } => "misplaced",
         }
     }
+}
+
+/// The numbers of the schemas that have to be fetched before `records` can be decoded. Mostly none.
+pub(super) fn missing_of<'r>(
+    records: impl IntoIterator<Item = &'r Incoming>,
+    codec: &dyn Codec,
+) -> BTreeSet<u32> {
+    records.into_iter().filter_map(|record| codec.missing(record.value.as_deref()?)).collect()
 }
 
 /// The delivery in `record`.
@@ -98,7 +108,7 @@ mod tests {
             offset: 7,
             timestamp: None,
             key: Some(b"burger".to_vec()),
-            value: Some(JsonCodec.encode(&envelope())),
+            value: Some(JsonCodec.encode(&envelope()).unwrap()),
             headers: Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::attempt::{Attempt, Taken};
 use super::dead_letters::DeadLetters;
-use super::decode::delivery_of;
+use super::decode::{delivery_of, missing_of};
 use super::inbound::{Inbound, Place};
 use super::verdict::{Verdict, judge, kind};
 use super::waits::{Abandoned, Waits};
@@ -94,6 +94,7 @@ impl<H: Handler> Processor<H> {
     async fn decode(&self, records: Vec<Incoming>) -> Result<Batch, Abandoned> {
         let mut batch = Batch { records: Vec::with_capacity(records.len()), deliveries: Vec::new() };
         let mut given_up = Vec::new();
+        self.fetch_schemas(&records).await?;
         for record in records {
             match delivery_of(&record, &*self.codec) {
                 Ok(delivery) => {
@@ -105,6 +106,21 @@ impl<H: Handler> Processor<H> {
         }
         self.dead_letters.write(&given_up, &self.waits).await?;
         Ok(batch)
+    }
+
+    /// Fetches the schemas that `records` are written with, as far as they are not known yet. While they cannot
+    /// be had, nothing can be said about the records: the consumer waits.
+    async fn fetch_schemas(&self, records: &[Incoming]) -> Result<(), Abandoned> {
+        let missing = missing_of(records, &*self.codec);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut backoff = Backoff::new(self.options.retry_first, self.options.retry_most);
+        while let Err(error) = self.codec.fetch(&missing).await {
+            self.waits.wait_for(chain(&error), backoff.next()).await?;
+        }
+        self.waits.recovered();
+        Ok(())
     }
 
     /// Handles a range of the batch. Returns its halves if they are to be handled apart.

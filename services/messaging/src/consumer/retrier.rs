@@ -9,7 +9,7 @@ use sqlx::PgTransaction;
 
 use super::attempt::Attempt;
 use super::dead_letters::DeadLetters;
-use super::decode::delivery_of;
+use super::decode::{delivery_of, missing_of};
 use super::verdict::{Verdict, judge, kind};
 use super::waits::{Abandoned, Waits};
 use super::{ConsumerOptions, chain};
@@ -114,6 +114,11 @@ impl<H: Handler> Retrier<H> {
         let mut tx = pool.begin().await?;
         let full_name = |topic: &str| self.producer.full_name(topic);
         let Some(head) = parking.claim(&mut tx, *timeout, full_name).await? else { return Ok(false) };
+        let missing = missing_of([&head.record], &*self.codec);
+        let fetched = if missing.is_empty() { Ok(()) } else { self.codec.fetch(&missing).await };
+        fetched.map_err(|error| {
+            Interrupted::Outage(HandleError::unavailable_because("its schema cannot be fetched", error))
+        })?;
         match delivery_of(&head.record, &*self.codec) {
             Ok(delivery) => self.retry(tx, head, delivery).await?,
             // It was one when it was parked, by another build.

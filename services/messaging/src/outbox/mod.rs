@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 pub use relay::Relay;
 
-use crate::codec::Codec;
+use crate::codec::{Codec, EncodeError};
 
 /// The largest event, encoded. Well below the broker's `message.max.bytes` of 1 MiB, so that what was
 /// accepted here can always be published, and still fits when it becomes a dead letter with further headers.
@@ -35,6 +35,9 @@ pub enum AppendError {
         /// Its encoded size.
         size: usize,
     },
+    /// An event cannot be written in the pipeline's format. Nothing was written.
+    #[error("could not write an event")]
+    Encode(#[from] EncodeError),
     /// The rows could not be inserted; the transaction is unusable.
     #[error("could not append to the outbox")]
     Insert(#[source] sqlx::Error),
@@ -65,8 +68,8 @@ impl Outbox {
     /// A `traceparent` in an envelope's metadata becomes the header of that name.
     ///
     /// # Errors
-    /// [`AppendError::TooLarge`] before anything was written; [`AppendError::Insert`] leaves the transaction
-    /// unusable.
+    /// [`AppendError::TooLarge`] and [`AppendError::Encode`] before anything was written;
+    /// [`AppendError::Insert`] leaves the transaction unusable.
     pub async fn append(&self, conn: &mut PgConnection, events: &[Envelope]) -> Result<(), AppendError> {
         if events.is_empty() {
             return Ok(());
@@ -119,7 +122,7 @@ impl Rows {
         let mut rows = Self::default();
         for envelope in events {
             let key = envelope.event.key();
-            let payload = codec.encode(envelope);
+            let payload = codec.encode(envelope)?;
             if payload.len() > MAX_EVENT_BYTES {
                 let event_type = envelope.event.event_type();
                 return Err(AppendError::TooLarge { event_type, key, size: payload.len() });

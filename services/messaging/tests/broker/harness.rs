@@ -8,8 +8,8 @@ use contract::{Currency, Envelope, Event, InventoryUpdated, Money, OrderComplete
 use devcluster::testing;
 use jiff::Timestamp;
 use messaging::{
-    ConsumeError, ConsumerOptions, Deduplication, Delivery, Effects, HandleError, Handler, KafkaConfig,
-    Messaging, Metrics, Security,
+    Codec, ConsumeError, ConsumerOptions, Deduplication, Delivery, Effects, HandleError, Handler, JsonCodec,
+    KafkaConfig, Messaging, Metrics, Security,
 };
 use prometheus::Registry;
 use rdkafka::ClientConfig;
@@ -38,6 +38,7 @@ pub(crate) struct Shop {
     pub(crate) kafka: KafkaConfig,
     pub(crate) pool: PgPool,
     pub(crate) registry: Registry,
+    codec: Arc<dyn Codec>,
     metrics: Metrics,
 }
 
@@ -72,7 +73,12 @@ impl Shop {
         .unwrap();
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
-        Self { kafka, pool, registry, metrics }
+        Self { kafka, pool, registry, codec: Arc::new(JsonCodec), metrics }
+    }
+
+    /// From now on, its processes read and write by `codec`.
+    pub(crate) fn speak(&mut self, codec: impl Codec) {
+        self.codec = Arc::new(codec);
     }
 
     /// The messaging of one more process of the service.
@@ -81,7 +87,8 @@ impl Shop {
     }
 
     pub(crate) fn messaging_with(&self, metrics: &Metrics) -> Messaging {
-        let messaging = Messaging::new(self.kafka.clone(), SERVICE, self.pool.clone(), metrics).unwrap();
+        let (kafka, pool, codec) = (self.kafka.clone(), self.pool.clone(), self.codec.clone());
+        let messaging = Messaging::with_codec(kafka, SERVICE, pool, codec, metrics).unwrap();
         messaging.with_options(Self::options())
     }
 

@@ -6,6 +6,7 @@
     reason = "a test's helpers end the test as the test itself would"
 )]
 
+mod avro;
 mod consume;
 mod harness;
 mod inbox;

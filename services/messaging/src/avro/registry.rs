@@ -1,0 +1,249 @@
+//! A client of a schema registry: the few calls of Confluent's API that messaging needs, which Apicurio,
+//! Karapace and Redpanda speak as well.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// How long a registry may take to answer; it answers from memory.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long connecting may take: a registry on the other side of a firewall that drops is noticed soon.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Every version of a schema can read every other one: services of two builds run side by side while one replaces
+/// the other, and old records are read by new services for as long as a topic keeps them.
+const COMPATIBILITY: &str = "FULL_TRANSITIVE";
+/// Registries say why in a sentence, and some in a stack trace.
+const MESSAGE_MAX: usize = 500;
+/// Confluent's code for a schema number that nobody was given; a 404 without it means a wrong URL.
+const SCHEMA_NOT_FOUND: u64 = 40403;
+/// Its codes for a subject, or a schema of a subject, that is not there yet.
+const NOT_REGISTERED: [u64; 2] = [40401, 40403];
+
+/// How to reach a registry.
+#[derive(Debug, Clone)]
+pub struct RegistryConfig {
+    /// Where its API begins, such as `https://registry.example/apis/ccompat/v7`; without a password in it.
+    pub url: String,
+    /// For basic authentication.
+    pub credentials: Option<RegistryCredentials>,
+    /// PEM file of an authority that signs the registry's certificate, beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub struct RegistryCredentials {
+    /// The user.
+    pub username: String,
+    /// Its password.
+    pub password: SecretString,
+}
+
+/// Why a registry did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The client cannot be made.
+    #[error("the schema registry's certificate authority cannot be used")]
+    Setup(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It did not answer. It may do so later.
+    #[error("the schema registry at {url} does not answer")]
+    Unreachable {
+        /// Which one.
+        url: String,
+        /// What happened instead.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// It answered that it cannot, or will not.
+    #[error("the schema registry at {url} answered {status}: {message}")]
+    Refused {
+        /// Which one.
+        url: String,
+        /// The status of its answer.
+        status: u16,
+        /// Its words.
+        message: String,
+    },
+    /// A schema does not go with those that were published before it.
+    #[error(
+        "the schema registry refuses the schema of {event_type} under {subject}: it does not go with the versions \
+         there ({message}); run a build whose schema does, or give the changed event a topic of its own"
+    )]
+    Incompatible {
+        /// Under which name.
+        subject: String,
+        /// Whose schema it is.
+        event_type: &'static str,
+        /// The registry's words.
+        message: String,
+    },
+}
+
+impl RegistryError {
+    /// Whether the same request may succeed later, with nothing changed on this side.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            // Credentials are put right, and registries brought up, after the services were started; and one that
+            // two replicas tell the same at once may refuse one of them (409).
+            Self::Refused { status, .. } => {
+                *status >= 500 || matches!(status, 401 | 403 | 404 | 408 | 409 | 429)
+            }
+            Self::Setup(_) | Self::Incompatible { .. } => false,
+        }
+    }
+}
+
+/// A schema as a registry keeps it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Kept {
+    pub(super) schema: String,
+    /// Left out for Avro.
+    pub(super) schema_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Numbered {
+    id: u32,
+}
+
+/// A schema registry. Every call is one request; whoever needs the answer tries again.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    config: RegistryConfig,
+    client: Client,
+}
+
+impl Registry {
+    /// A client. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// [`RegistryError::Setup`].
+    pub fn new(config: RegistryConfig) -> Result<Self, RegistryError> {
+        crate::install_tls_provider();
+        let mut builder = Client::builder().timeout(ANSWER_TIMEOUT).connect_timeout(CONNECT_TIMEOUT);
+        if let Some(file) = &config.ca_file {
+            let pem = std::fs::read(file).map_err(|error| RegistryError::Setup(error.into()))?;
+            let authority =
+                Certificate::from_pem(&pem).map_err(|error| RegistryError::Setup(error.into()))?;
+            builder = builder.add_root_certificate(authority);
+        }
+        let client = builder.build().map_err(|error| RegistryError::Setup(error.into()))?;
+        Ok(Self { config, client })
+    }
+
+    /// The schema of this number; none when the registry never gave it out.
+    ///
+    /// # Errors
+    /// Every other answer, and none.
+    pub(super) async fn schema(&self, id: u32) -> Result<Option<Kept>, RegistryError> {
+        let response = self.send(self.request(Method::GET, &format!("schemas/ids/{id}"))).await?;
+        match self.answer(response).await {
+            Ok(response) => self.read(response).await.map(Some),
+            Err(Answer { code: Some(SCHEMA_NOT_FOUND), .. }) => Ok(None),
+            Err(answer) => Err(self.refused(answer)),
+        }
+    }
+
+    /// The number of `schema` under `subject`. Where it is not registered yet, it is, after the registry was told
+    /// to refuse whatever does not go with every version before.
+    ///
+    /// # Errors
+    /// [`RegistryError::Incompatible`] when it refuses; every other answer, and none.
+    pub(super) async fn number_of(
+        &self,
+        subject: &str,
+        event_type: &'static str,
+        schema: &str,
+    ) -> Result<u32, RegistryError> {
+        if let Some(number) = self.look_up(subject, schema).await? {
+            return Ok(number);
+        }
+        let strict = self.request(Method::PUT, &format!("config/{subject}"));
+        let strict = self.send(strict.json(&json!({"compatibility": COMPATIBILITY}))).await?;
+        self.answer(strict).await.map_err(|answer| self.refused(answer))?;
+
+        let register = self.request(Method::POST, &format!("subjects/{subject}/versions"));
+        match self.answer(self.send(register.json(&json!({"schema": schema}))).await?).await {
+            Ok(response) => Ok(self.read::<Numbered>(response).await?.id),
+            Err(Answer { status: StatusCode::CONFLICT, message, .. }) => {
+                // Or another replica was faster.
+                let known = self.look_up(subject, schema).await?;
+                known.ok_or_else(|| RegistryError::Incompatible {
+                    subject: subject.to_owned(),
+                    event_type,
+                    message,
+                })
+            }
+            Err(answer) => Err(self.refused(answer)),
+        }
+    }
+
+    async fn look_up(&self, subject: &str, schema: &str) -> Result<Option<u32>, RegistryError> {
+        let request = self.request(Method::POST, &format!("subjects/{subject}"));
+        match self.answer(self.send(request.json(&json!({"schema": schema}))).await?).await {
+            Ok(response) => Ok(Some(self.read::<Numbered>(response).await?.id)),
+            Err(Answer { code: Some(code), .. }) if NOT_REGISTERED.contains(&code) => Ok(None),
+            Err(answer) => Err(self.refused(answer)),
+        }
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request =
+            self.client.request(method, format!("{}/{path}", self.config.url.trim_end_matches('/')));
+        match &self.config.credentials {
+            Some(RegistryCredentials { username, password }) => {
+                request.basic_auth(username, Some(password.expose_secret()))
+            }
+            None => request,
+        }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, RegistryError> {
+        request.send().await.map_err(|error| self.unreachable(error))
+    }
+
+    /// The response, if it is a success; what it says otherwise.
+    async fn answer(&self, response: Response) -> Result<Response, Answer> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let text = response.text().await.unwrap_or_default();
+        let body: Value = serde_json::from_str(&text).unwrap_or_default();
+        let words = body.get("message").and_then(Value::as_str).unwrap_or(&text);
+        let end = words.floor_char_boundary(MESSAGE_MAX);
+        Err(Answer {
+            status,
+            code: body.get("error_code").and_then(Value::as_u64),
+            message: words.get(..end).unwrap_or_default().to_owned(),
+        })
+    }
+
+    async fn read<T: for<'de> Deserialize<'de>>(&self, response: Response) -> Result<T, RegistryError> {
+        response.json().await.map_err(|error| self.unreachable(error))
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> RegistryError {
+        RegistryError::Unreachable { url: self.config.url.clone(), source: error.without_url() }
+    }
+
+    fn refused(&self, answer: Answer) -> RegistryError {
+        let Answer { status, message, .. } = answer;
+        RegistryError::Refused { url: self.config.url.clone(), status: status.as_u16(), message }
+    }
+}
+
+/// An answer that is no success.
+struct Answer {
+    status: StatusCode,
+    /// Confluent's own, finer than the status.
+    code: Option<u64>,
+    message: String,
+}
