@@ -14,12 +14,14 @@ use jiff::SignedDuration;
 use messaging::{Sasl, Security, Tls};
 use secrecy::SecretString;
 
+use crate::events::EventsConfig;
+
 /// The order services: one binary, one role per process.
 #[derive(Debug, Parser)]
 #[command(
     version,
     after_help = "Secrets are read from the environment only: DATABASE_URL, KAFKA_PASSWORD, \
-    SMTP_URL, SMS_WEBHOOK_URL; for prepare-database: ADMIN_DATABASE_URL."
+    SCHEMA_REGISTRY_PASSWORD, SMTP_URL, SMS_WEBHOOK_URL; for prepare-database: ADMIN_DATABASE_URL."
 )]
 pub struct Cli {
     /// What this process is.
@@ -48,6 +50,9 @@ pub struct Config {
     /// How to reach the broker.
     #[command(flatten)]
     pub kafka: KafkaConfig,
+    /// How events are written.
+    #[command(flatten)]
+    pub events: EventsConfig,
     /// The service's own database, `postgres://user:password@host:port/name`. In the role `all` each service
     /// has the database `<name>_<service>` on the same server, created if it is missing.
     #[arg(skip = secret("DATABASE_URL"))]
@@ -226,6 +231,7 @@ impl Config {
     /// The first setting at fault.
     pub fn validate(&self, services: &[Service]) -> Result<(), InvalidConfig> {
         self.kafka.connection("")?;
+        self.events.registry()?;
 
         self.database_url()?;
         if services.contains(&Service::Order) {
@@ -293,7 +299,7 @@ impl KafkaConfig {
 }
 
 /// Reads a secret from the environment; an empty one counts as not set.
-fn secret(name: &str) -> Option<SecretString> {
+pub(crate) fn secret(name: &str) -> Option<SecretString> {
     std::env::var(name).ok().filter(|value| !value.is_empty()).map(SecretString::from)
 }
 

@@ -8,7 +8,7 @@
 //! | [`order`] | takes orders over HTTP and leads each to its end |
 //! | [`inventory`] | holds the stock |
 //! | [`notification`] | tells customers about their orders |
-//! | [`config`], [`telemetry`], [`runtime`] | from environment to running process and back |
+//! | [`config`], [`events`], [`telemetry`], [`runtime`] | from environment to running process and back |
 //! | [`admin`], [`health`] | probes, metrics, log level |
 //! | [`http`], [`problem`], [`body`] | what every public API shares |
 //! | [`prepare_database`] | one database and one role per service |
@@ -16,6 +16,7 @@
 pub mod admin;
 pub mod body;
 pub mod config;
+pub mod events;
 pub mod health;
 pub mod http;
 pub mod inventory;

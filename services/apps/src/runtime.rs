@@ -1,7 +1,7 @@
 //! Boots services and takes them down again, the same way for every role.
 //!
 //! Up: configuration → admin port → database → migrations (sqlx's advisory lock makes replicas wait for each
-//! other) → messaging → service → HTTP → ready. Down: not ready → requests and events come to rest → loops end
+//! other) → schemas, where events are in Avro → messaging → service → HTTP → ready. Down: not ready → requests and events come to rest → loops end
 //! → the outbox is published → the group and the process are left. A failure of any part takes the process
 //! down, so that Kubernetes starts it again and says so.
 
@@ -120,6 +120,7 @@ impl Process {
     /// The configuration is invalid, an address is taken, or a database cannot be migrated. A database or a
     /// broker that is not there yet is waited for.
     pub async fn start(config: Config, services: &[Service], log_level: LogLevel) -> Result<Self> {
+        messaging::install_tls_provider();
         config.validate(services).context("the configuration is invalid")?;
         let config = Arc::new(config);
         let (health, exposition) = (Health::default(), Exposition::default());
@@ -216,7 +217,7 @@ impl Start {
         let pool = self.connect(service).await?;
         messaging::migrate(&pool).await.context("could not migrate the tables of messaging")?;
         R::migrations().run(&pool).await.context("could not migrate the service's tables")?;
-        let messaging = self.messaging(service, &pool)?;
+        let messaging = self.messaging(service, &pool).await?;
         let context = Context {
             config: self.config.clone(),
             pool: pool.clone(),
@@ -267,9 +268,10 @@ impl Start {
         Ok(pool)
     }
 
-    fn messaging(&self, service: Service, pool: &PgPool) -> Result<Messaging> {
+    async fn messaging(&self, service: Service, pool: &PgPool) -> Result<Messaging> {
         let kafka = self.config.kafka.connection(&format!("orders-{service}"))?;
-        let messaging = Messaging::new(kafka, service, pool.clone(), &self.messaging_metrics)?;
+        let codec = self.config.events.codec(service, &kafka.topic_prefix, &self.health).await?;
+        let messaging = Messaging::with_codec(kafka, service, pool.clone(), codec, &self.messaging_metrics)?;
         self.health.depend_on(format!("{service}.consumer"), consumer(messaging.clone()));
         Ok(messaging)
     }

@@ -8,7 +8,9 @@ use clap::Parser;
 use contract::{Envelope, Event, Service, Topic};
 use devcluster::testing;
 use kafka_admin::{Admin, ConnectOptions, KafkaAdmin, Mode, NewTopic, TopicName};
-use messaging::{Delivery, Effects, HandleError, Handler, KafkaConfig, Messaging, Metrics, Security};
+use messaging::{
+    Codec, Delivery, Effects, HandleError, Handler, JsonCodec, KafkaConfig, Messaging, Metrics, Security,
+};
 use orders::config::{Cli, Command, Config};
 use orders::runtime::Process;
 use orders::telemetry::LogLevel;
@@ -81,6 +83,11 @@ impl Realm {
 
     /// Messaging for a test that takes the part of `service`, with a database of its own.
     pub(crate) async fn messaging(&self, service: Service) -> Messaging {
+        self.messaging_by(service, Arc::new(JsonCodec)).await
+    }
+
+    /// The same, reading and writing by `codec`.
+    async fn messaging_by(&self, service: Service, codec: Arc<dyn Codec>) -> Messaging {
         let kafka = KafkaConfig {
             bootstrap_servers: self.bootstrap.clone(),
             security: Security::Plaintext,
@@ -90,12 +97,17 @@ impl Realm {
         let pool = PgPool::connect(&testing::postgres().create_database("spy")).await.unwrap();
         messaging::migrate(&pool).await.unwrap();
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
-        Messaging::new(kafka, service, pool, &metrics).unwrap()
+        Messaging::with_codec(kafka, service, pool, codec, &metrics).unwrap()
     }
 
     /// Watches every event of the realm, as the consumer group of `service`, which must not run.
     pub(crate) async fn spy(&self, service: Service) -> Spy {
-        let messaging = self.messaging(service).await;
+        self.spy_by(service, Arc::new(JsonCodec)).await
+    }
+
+    /// The same, reading by `codec`.
+    pub(crate) async fn spy_by(&self, service: Service, codec: Arc<dyn Codec>) -> Spy {
+        let messaging = self.messaging_by(service, codec).await;
         let seen = Arc::new(Mutex::new(Vec::new()));
         let stop = CancellationToken::new();
         let (handler, stopping) = (SpyHandler { seen: seen.clone() }, stop.clone());
@@ -170,6 +182,7 @@ impl System {
         let admin = format!("http://{}", process.admin_address());
         let (stop, stopped) = oneshot::channel::<()>();
         let process = tokio::spawn(process.run(async move { drop(stopped.await) }));
+        messaging::install_tls_provider();
         let client = reqwest::Client::new();
         let system = Self { http, admin, client, stop: Some(stop), process: Some(process) };
         eventually("the process is ready", async || {
