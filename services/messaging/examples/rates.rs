@@ -91,7 +91,11 @@ async fn handle(messaging: &Messaging, pool: &PgPool, events: usize) -> Result<D
     let (started, shutdown) = (Instant::now(), CancellationToken::new());
     let done = async {
         let all = i64::try_from(events).unwrap_or(i64::MAX);
-        while sqlx::query_scalar::<_, i64>("SELECT count(*) FROM outbox").fetch_one(pool).await? < all {
+        while sqlx::query_scalar::<_, i64>("SELECT coalesce(sum(events), 0) FROM outbox")
+            .fetch_one(pool)
+            .await?
+            < all
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         shutdown.cancel();

@@ -132,6 +132,11 @@ impl Producer {
         format!("{}{topic}", self.shared.topic_prefix)
     }
 
+    /// The name without the pipeline's prefix.
+    pub(crate) fn short_name<'n>(&self, topic: &'n str) -> &'n str {
+        topic.strip_prefix(&self.shared.topic_prefix).unwrap_or(topic)
+    }
+
     /// Sends `records` in order and waits until the fate of each is known. Returns those that failed; order
     /// per key holds among those that did not.
     pub(crate) async fn send(&self, records: &[Outgoing]) -> Vec<SendError> {

@@ -6,17 +6,20 @@
 
 pub(crate) mod bucket;
 mod lease;
+mod parcel;
 mod relay;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contract::{Envelope, headers};
 use sqlx::PgConnection;
 use tokio::sync::Notify;
 
-pub use relay::Relay;
-
+use self::parcel::Parcel;
+pub use self::relay::Relay;
 use crate::codec::{Codec, EncodeError};
+use crate::record::Outgoing;
 
 /// The largest event, encoded. Well below the broker's `message.max.bytes` of 1 MiB, so that what was
 /// accepted here can always be published, and still fits when it becomes a dead letter with further headers.
@@ -74,25 +77,40 @@ impl Outbox {
         if events.is_empty() {
             return Ok(());
         }
-        let rows = Rows::of(events, &*self.codec)?;
+        let (buckets, counts, parcels) = pack(events, &*self.codec)?;
         // Ids are drawn in the order of the select, so the array's order is the order of publication.
         sqlx::query(
-            "INSERT INTO outbox (bucket, event_id, topic, key, headers, payload)
-             SELECT bucket, event_id, topic, key, headers, payload
-             FROM unnest($1::smallint[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[])
-                  WITH ORDINALITY AS row (bucket, event_id, topic, key, headers, payload, position)
+            "INSERT INTO outbox (bucket, events, records)
+             SELECT bucket, events, records
+             FROM unnest($1::smallint[], $2::integer[], $3::bytea[])
+                  WITH ORDINALITY AS row (bucket, events, records, position)
              ORDER BY position",
         )
-        .bind(rows.buckets)
-        .bind(rows.event_ids)
-        .bind(rows.topics)
-        .bind(rows.keys)
-        .bind(rows.headers)
-        .bind(rows.payloads)
+        .bind(buckets)
+        .bind(counts)
+        .bind(parcels)
         .execute(conn)
         .await
         .map_err(AppendError::Insert)?;
         Ok(())
+    }
+
+    /// The events that wait for publication, each key's in order. For tests and inspection; the relay has its
+    /// own way to them.
+    ///
+    /// # Errors
+    /// The database cannot be read, or holds what this build did not write.
+    pub async fn pending(&self, conn: &mut PgConnection) -> Result<Vec<Envelope>, sqlx::Error> {
+        let rows: Vec<Vec<u8>> =
+            sqlx::query_scalar("SELECT records FROM outbox ORDER BY id").fetch_all(conn).await?;
+        let mut events = Vec::new();
+        for row in rows {
+            for record in parcel::open(&row).map_err(|error| sqlx::Error::Decode(error.into()))? {
+                let value = record.value.unwrap_or_default();
+                events.push(self.codec.decode(&value).map_err(|error| sqlx::Error::Decode(error.into()))?);
+            }
+        }
+        Ok(events)
     }
 
     /// Tells the relay of this process that rows were committed. Without it they are published as well, only
@@ -106,36 +124,52 @@ impl Outbox {
     }
 }
 
-/// The columns of the rows to insert.
-#[derive(Default)]
-struct Rows {
-    buckets: Vec<i16>,
-    event_ids: Vec<uuid::Uuid>,
-    topics: Vec<&'static str>,
-    keys: Vec<String>,
-    headers: Vec<String>,
-    payloads: Vec<Vec<u8>>,
+/// The columns of the rows to insert: one row per bucket, more where a bucket has much.
+type Columns = (Vec<i16>, Vec<i32>, Vec<Vec<u8>>);
+
+fn pack(events: &[Envelope], codec: &dyn Codec) -> Result<Columns, AppendError> {
+    let mut open: BTreeMap<i16, Parcel> = BTreeMap::new();
+    let mut columns = Columns::default();
+    for envelope in events {
+        let record = record_of(envelope, codec)?;
+        let bucket = bucket::bucket_of(&envelope.event.key());
+        let parcel = open.entry(bucket).or_insert_with(Parcel::new);
+        parcel.add(&record);
+        if parcel.is_full() {
+            let full = std::mem::replace(parcel, Parcel::new());
+            push(&mut columns, bucket, full);
+        }
+    }
+    for (bucket, parcel) in open {
+        push(&mut columns, bucket, parcel);
+    }
+    Ok(columns)
 }
 
-impl Rows {
-    fn of(events: &[Envelope], codec: &dyn Codec) -> Result<Self, AppendError> {
-        let mut rows = Self::default();
-        for envelope in events {
-            let key = envelope.event.key();
-            let payload = codec.encode(envelope)?;
-            if payload.len() > MAX_EVENT_BYTES {
-                let event_type = envelope.event.event_type();
-                return Err(AppendError::TooLarge { event_type, key, size: payload.len() });
-            }
-            rows.buckets.push(bucket::bucket_of(&key));
-            rows.event_ids.push(envelope.event_id);
-            rows.topics.push(envelope.event.topic().name());
-            rows.headers.push(encode_headers(&headers_of(envelope, codec)));
-            rows.keys.push(key);
-            rows.payloads.push(payload);
-        }
-        Ok(rows)
+fn push((buckets, counts, parcels): &mut Columns, bucket: i16, parcel: Parcel) {
+    let (count, bytes) = parcel.close();
+    if count > 0 {
+        buckets.push(bucket);
+        counts.push(count);
+        parcels.push(bytes);
     }
+}
+
+/// The record that carries `envelope`, its topic without prefix.
+fn record_of(envelope: &Envelope, codec: &dyn Codec) -> Result<Outgoing, AppendError> {
+    let (key, value) = (envelope.event.key(), codec.encode(envelope)?);
+    if value.len() > MAX_EVENT_BYTES {
+        let event_type = envelope.event.event_type();
+        return Err(AppendError::TooLarge { event_type, key, size: value.len() });
+    }
+    let headers = headers_of(envelope, codec).into_iter();
+    Ok(Outgoing {
+        topic: envelope.event.topic().name().to_owned(),
+        key: Some(key.into_bytes()),
+        value: Some(value),
+        headers: headers.map(|(name, value)| (name, Some(value.into_bytes()))).collect(),
+        timestamp: Some(envelope.timestamp.as_millisecond()),
+    })
 }
 
 /// The headers that `envelope` travels with.
@@ -151,12 +185,4 @@ pub(crate) fn headers_of(envelope: &Envelope, codec: &dyn Codec) -> Vec<(String,
         all.push((headers::TRACEPARENT.to_owned(), traceparent.clone()));
     }
     all
-}
-
-fn encode_headers(headers: &[(String, String)]) -> String {
-    serde_json::to_string(headers).expect("pairs of strings are always JSON")
-}
-
-fn decode_headers(headers: &str) -> Result<Vec<(String, String)>, serde_json::Error> {
-    serde_json::from_str(headers)
 }

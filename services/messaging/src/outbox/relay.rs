@@ -5,24 +5,24 @@
 //! records are on their way.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::time::Duration;
 
 use sqlx::{FromRow, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
+use super::Outbox;
 use super::lease::Lease;
-use super::{Outbox, decode_headers};
+use super::parcel::{self, Parcel};
 use crate::backoff::Backoff;
 use crate::consumer::chain;
 use crate::metrics::ServiceMetrics;
 use crate::record::Outgoing;
 use crate::{Producer, SendError};
 
-/// Most rows per round: enough that the three round trips (read, send, delete) are shared by many, few enough
-/// that a round stays in the tens of milliseconds.
-const ROUND_MAX: i64 = 2_000;
-/// Most rows of one bucket per round, so that four busy buckets do not make the others wait for ever.
-const BUCKET_MAX: i64 = 500;
+/// Most rows of one bucket per round: enough that the three round trips (read, send, delete) are shared by
+/// many events, few enough that a round of full parcels stays in the tens of milliseconds and in 16 MiB.
+const BUCKET_MAX: i64 = 16;
 /// How soon the outbox is looked at again when it was empty, at first and after a quiet while. Rows that this
 /// process wrote are signalled; these bound the delay of rows that another replica wrote into our buckets.
 const POLL_FIRST: Duration = Duration::from_millis(20);
@@ -49,11 +49,13 @@ pub struct Relay {
 struct Row {
     place: String,
     id: i64,
-    topic: String,
-    key: String,
-    headers: String,
-    payload: Vec<u8>,
-    created_ms: i64,
+    records: Vec<u8>,
+}
+
+/// A round's records, and which of them came from which row.
+struct Load {
+    rows: Vec<(Row, Range<usize>)>,
+    records: Vec<Outgoing>,
 }
 
 /// What became of a round.
@@ -106,13 +108,11 @@ impl Relay {
     ) -> Result<(), sqlx::Error> {
         let mut idle = Backoff::new(POLL_FIRST, POLL_MOST);
         let mut refused = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        let mut turn = 0;
         while !shutdown.is_cancelled() {
             bounded(lease.rebalance_if_due()).await?;
             self.metrics.owned_buckets(lease.owned().len());
             outage.reset();
-            turn += 1;
-            match self.round(&mut lease, turn, shutdown).await? {
+            match self.round(&mut lease, shutdown).await? {
                 Round::Empty => self.wait_for_rows(idle.next(), &mut idle, shutdown).await,
                 Round::Published => {
                     idle.reset();
@@ -135,56 +135,73 @@ impl Relay {
         }
     }
 
-    async fn round(
-        &self,
-        lease: &mut Lease,
-        turn: usize,
-        shutdown: &CancellationToken,
-    ) -> Result<Round, sqlx::Error> {
-        let mut buckets: Vec<i16> = lease.owned().iter().copied().collect();
-        // Start elsewhere each time: the round's limit must not always cut off the same buckets.
-        let first = turn % buckets.len().max(1);
-        buckets.rotate_left(first);
+    async fn round(&self, lease: &mut Lease, shutdown: &CancellationToken) -> Result<Round, sqlx::Error> {
+        let buckets: Vec<i16> = lease.owned().iter().copied().collect();
         let rows = bounded(read(&mut lease.conn, &buckets)).await?;
         if rows.is_empty() {
             return Ok(Round::Empty);
         }
-        let records: Vec<Outgoing> = rows.iter().map(|row| self.record_of(row)).collect();
+        let fetched = rows.len();
+        let load = self.unpack(rows);
         let failures = tokio::select! {
-            failures = self.producer.send(&records) => failures,
+            failures = self.producer.send(&load.records) => failures,
             () = late(shutdown) => return Ok(Round::Abandoned),
         };
-        let refused = self.report(&rows, &failures);
-        let published =
-            rows.iter().enumerate().filter(|(index, _)| !refused.contains(index)).map(|(_, row)| row);
-        bounded(delete(&mut lease.conn, published)).await?;
-        Ok(if refused.is_empty() { Round::Published } else { Round::Refused })
-    }
-
-    fn record_of(&self, row: &Row) -> Outgoing {
-        let headers = decode_headers(&row.headers).unwrap_or_else(|error| {
-            // Only a hand-written row can have such headers; without them the event is still itself.
-            tracing::error!(%error, outbox.id = row.id, "an outbox row's headers are unreadable and were left out");
-            Vec::new()
-        });
-        Outgoing {
-            topic: self.producer.full_name(&row.topic),
-            key: Some(row.key.clone().into_bytes()),
-            value: Some(row.payload.clone()),
-            headers: headers.into_iter().map(|(name, value)| (name, Some(value.into_bytes()))).collect(),
-            timestamp: Some(row.created_ms),
+        let refused = self.report(&load.records, &failures);
+        let is_done = |records: &Range<usize>| !records.clone().any(|index| refused.contains(&index));
+        let (done, kept): (Vec<_>, Vec<_>) = load.rows.iter().partition(|(_, records)| is_done(records));
+        bounded(delete(&mut lease.conn, done.into_iter().map(|(row, _)| row))).await?;
+        for (row, records) in kept {
+            let rest = self.repack(&load.records, records.clone().filter(|index| refused.contains(index)));
+            bounded(keep(&mut lease.conn, row, rest)).await?;
         }
+        // Rows that could not be opened wait like those that were refused.
+        let is_clean = refused.is_empty() && load.rows.len() == fetched;
+        Ok(if is_clean { Round::Published } else { Round::Refused })
     }
 
-    /// Counts what was published and refused; returns the places of the refused in `rows`.
-    fn report(&self, rows: &[Row], failures: &[SendError]) -> HashSet<usize> {
+    /// A parcel of those of `records` that the broker refused, so that the others are not sent again.
+    fn repack(&self, records: &[Outgoing], refused: impl Iterator<Item = usize>) -> Parcel {
+        let mut parcel = Parcel::new();
+        for record in refused.filter_map(|index| records.get(index)) {
+            let topic = self.producer.short_name(&record.topic).to_owned();
+            parcel.add(&Outgoing { topic, ..record.clone() });
+        }
+        parcel
+    }
+
+    fn unpack(&self, rows: Vec<Row>) -> Load {
+        let mut load = Load { rows: Vec::with_capacity(rows.len()), records: Vec::new() };
+        for row in rows {
+            let first = load.records.len();
+            match parcel::open(&row.records) {
+                Ok(records) => load.records.extend(records.into_iter().map(|record| self.addressed(record))),
+                // Left where it is: a newer build that is being rolled out will open it.
+                Err(error) => {
+                    tracing::error!(%error, outbox.id = row.id, "a row of the outbox cannot be published");
+                    continue;
+                }
+            }
+            let range = first..load.records.len();
+            load.rows.push((row, range));
+        }
+        load
+    }
+
+    fn addressed(&self, record: Outgoing) -> Outgoing {
+        Outgoing { topic: self.producer.full_name(&record.topic), ..record }
+    }
+
+    /// Counts what was published and refused; returns the places of the refused in `records`.
+    fn report(&self, records: &[Outgoing], failures: &[SendError]) -> HashSet<usize> {
         let refused = failures.iter().map(|failure| failure.index).collect::<HashSet<_>>();
         let mut published: BTreeMap<&str, u64> = BTreeMap::new();
-        for (index, row) in rows.iter().enumerate() {
+        for (index, record) in records.iter().enumerate() {
+            let topic = self.producer.short_name(&record.topic);
             if refused.contains(&index) {
-                self.metrics.publish_failed(&row.topic);
+                self.metrics.publish_failed(topic);
             } else {
-                *published.entry(&row.topic).or_default() += 1;
+                *published.entry(topic).or_default() += 1;
             }
         }
         for (topic, count) in published {
@@ -220,15 +237,12 @@ async fn read(conn: &mut PgConnection, buckets: &[i16]) -> Result<Vec<Row>, sqlx
     sqlx::query_as(
         "SELECT head.* FROM unnest($1::smallint[]) AS owned (bucket)
          CROSS JOIN LATERAL (
-             SELECT ctid::text AS place, id, topic, key, headers, payload,
-                    (extract(epoch FROM created_at) * 1000)::bigint AS created_ms
+             SELECT ctid::text AS place, id, records
              FROM outbox WHERE outbox.bucket = owned.bucket ORDER BY id LIMIT $2
-         ) AS head
-         LIMIT $3",
+         ) AS head",
     )
     .bind(buckets)
     .bind(BUCKET_MAX)
-    .bind(ROUND_MAX)
     .fetch_all(conn)
     .await
 }
@@ -249,9 +263,22 @@ async fn delete<'r>(conn: &mut PgConnection, rows: impl Iterator<Item = &'r Row>
     Ok(())
 }
 
+/// Leaves `rest` of a row for the next round.
+async fn keep(conn: &mut PgConnection, row: &Row, rest: Parcel) -> Result<(), sqlx::Error> {
+    let (events, records) = rest.close();
+    sqlx::query("UPDATE outbox SET events = $3, records = $4 WHERE ctid = $1::text::tid AND id = $2")
+        .bind(&row.place)
+        .bind(row.id)
+        .bind(events)
+        .bind(records)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 async fn sample(pool: &PgPool) -> Result<(i64, Duration), sqlx::Error> {
     let (pending, age): (i64, f64) = sqlx::query_as(
-        "SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 FROM outbox",
+        "SELECT coalesce(sum(events), 0), coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 FROM outbox",
     )
     .fetch_one(pool)
     .await?;

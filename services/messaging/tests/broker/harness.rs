@@ -138,7 +138,7 @@ impl Shop {
     }
 
     pub(crate) async fn outbox_len(&self) -> i64 {
-        sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(&self.pool).await.unwrap()
+        sqlx::query_scalar("SELECT coalesce(sum(events), 0) FROM outbox").fetch_one(&self.pool).await.unwrap()
     }
 
     pub(crate) fn topic(&self, topic: Topic) -> String {

@@ -101,15 +101,15 @@ async fn relays_share_the_buckets_and_take_over_from_one_that_died() {
     let shop = Shop::open("takeover").await;
     let messaging = shop.messaging();
     let one = Relaying::start(&shop);
-    eventually("one relay to own all", async || one.buckets() == 64.0).await;
+    eventually("one relay to own all", async || one.buckets() == 8.0).await;
 
     let two = Relaying::start(&shop);
-    eventually("two relays to share", async || one.buckets() == 32.0 && two.buckets() == 32.0).await;
+    eventually("two relays to share", async || one.buckets() == 4.0 && two.buckets() == 4.0).await;
     append(&shop, &messaging, &events(50, 10)).await;
     one.crash().await;
     append(&shop, &messaging, &(10..20).flat_map(tail).collect::<Vec<_>>()).await;
 
-    eventually("the other to own all", async || two.buckets() == 64.0).await;
+    eventually("the other to own all", async || two.buckets() == 8.0).await;
     eventually("the outbox to be empty", async || shop.outbox_len().await == 0).await;
     assert_published_in_order(&shop.records(INPUT, 1000).await);
     two.stop().await;
@@ -124,7 +124,7 @@ async fn a_relay_that_loses_its_connection_comes_back() {
     let shop = Shop::open("connection").await;
     let messaging = shop.messaging();
     let relay = Relaying::start(&shop);
-    eventually("the relay to own all", async || relay.buckets() == 64.0).await;
+    eventually("the relay to own all", async || relay.buckets() == 8.0).await;
 
     let killed: Vec<bool> = sqlx::query_scalar(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -169,7 +169,7 @@ async fn three_relays_never_own_more_than_there_is() {
     let relays = [Relaying::start(&shop), Relaying::start(&shop), Relaying::start(&shop)];
     eventually("all buckets to be owned, none by more than its share", async || {
         let owned: Vec<f64> = relays.iter().map(Relaying::buckets).collect();
-        owned.iter().sum::<f64>() == 64.0 && owned.iter().all(|owned| *owned <= 22.0)
+        owned.iter().sum::<f64>() == 8.0 && owned.iter().all(|owned| *owned <= 3.0)
     })
     .await;
 

@@ -88,14 +88,13 @@ impl Shop {
 
     /// What waits in the outbox: topic, key, correlation id.
     async fn outbox(&self) -> Vec<(String, String, String)> {
-        let rows: Vec<(String, String, Vec<u8>)> =
-            sqlx::query_as("SELECT topic, key, payload FROM outbox ORDER BY id")
-                .fetch_all(&self.pool)
-                .await
-                .unwrap();
-        let story =
-            |payload: &[u8]| contract::codec::decode_json(payload).unwrap().correlation_id.to_string();
-        rows.into_iter().map(|(topic, key, payload)| (topic, key, story(&payload))).collect()
+        let mut conn = self.pool.acquire().await.unwrap();
+        let pending = self.messaging.outbox().pending(&mut conn).await.unwrap();
+        let summary = |envelope: Envelope| {
+            let Envelope { event, correlation_id, .. } = envelope;
+            (event.topic().name().to_owned(), event.key(), correlation_id.to_string())
+        };
+        pending.into_iter().map(summary).collect()
     }
 
     fn sweeper(&self) -> Sweeper {

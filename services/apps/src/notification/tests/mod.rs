@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use contract::{
     Address, CancelReason, ChannelOutcome, Contact, Currency, Envelope, Event, Money, NotificationKind,
     NotificationSent, OrderCancelled, OrderConfirmed, OrderCreated, OrderDetails, OrderId, OrderItem,
-    Service, codec,
+    Service,
 };
 use devcluster::testing;
 use jiff::Timestamp;
@@ -93,9 +93,8 @@ impl Desk {
 
     /// What was emitted.
     async fn outbox(&self) -> Vec<Envelope> {
-        let payloads: Vec<Vec<u8>> =
-            sqlx::query_scalar("SELECT payload FROM outbox ORDER BY id").fetch_all(&self.pool).await.unwrap();
-        payloads.iter().map(|payload| codec::decode_json(payload).unwrap()).collect()
+        let mut conn = self.pool.acquire().await.unwrap();
+        self.messaging.outbox().pending(&mut conn).await.unwrap()
     }
 
     /// What became of e-mail and SMS, per notification in the order of their end.
