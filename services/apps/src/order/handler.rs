@@ -10,7 +10,7 @@ use domain::saga::Input;
 use messaging::{Delivery, Effects, HandleError, Handler};
 
 use super::metrics::Metrics;
-use super::progress::Loaded;
+use super::progress::{Loaded, News};
 use super::store;
 use super::watch::Watch;
 
@@ -29,23 +29,21 @@ impl OrderHandler {
 }
 
 impl Handler for OrderHandler {
-    /// Loads and locks all orders of the batch, moves each by its events in their order, saves all that
-    /// changed. Two statements, whatever the size of the batch.
+    /// Loads and locks the sagas of the batch, moves each by its events in their order, saves all that changed
+    /// and tells it. Three statements at most, whatever the size of the batch.
     async fn handle(&self, fx: &mut Effects<'_>, batch: &[Delivery]) -> Result<(), HandleError> {
         let inputs: Vec<_> =
             batch.iter().filter_map(|delivery| input_of(delivery).map(|i| (delivery, i))).collect();
         let ids: Vec<OrderId> = inputs.iter().map(|(_, (id, _))| *id).collect();
-        let mut orders: BTreeMap<OrderId, Loaded> = store::lock(fx.conn(), &ids)
-            .await?
-            .into_iter()
-            .map(|order| (order.id, Loaded::new(order)))
-            .collect();
+        let stored = store::lock(fx.conn(), &ids).await?;
+        let mut sagas: BTreeMap<OrderId, Loaded> =
+            stored.into_iter().map(|stored| (stored.order_id, Loaded::new(stored))).collect();
+        let mut news = Vec::new();
         for (delivery, (id, input)) in inputs {
-            match orders.get_mut(&id) {
+            match sagas.get_mut(&id) {
                 Some(loaded) => {
-                    for event in loaded.advance(input, fx.now(), &self.metrics) {
-                        fx.emit(event, delivery);
-                    }
+                    let told = loaded.advance(input, fx.now(), &self.metrics);
+                    news.extend(told.into_iter().map(|item| (item, delivery)));
                 }
                 // Every order is committed before its event leaves, so this one is not of this database.
                 None => tracing::warn!(
@@ -54,23 +52,38 @@ impl Handler for OrderHandler {
                 ),
             }
         }
-        self.save(fx, &orders).await
+        self.save(fx, &sagas).await?;
+        tell(fx, &sagas, news).await
     }
 }
 
+/// Publishes `news`, each as an effect of its delivery.
+async fn tell(
+    fx: &mut Effects<'_>,
+    sagas: &BTreeMap<OrderId, Loaded>,
+    news: Vec<(News, &Delivery)>,
+) -> Result<(), HandleError> {
+    let in_full: Vec<OrderId> =
+        news.iter().filter(|(news, _)| news.needs_details()).map(|(news, _)| news.order_id).collect();
+    let origins =
+        if in_full.is_empty() { BTreeMap::new() } else { store::origins(fx.conn(), &in_full).await? };
+    for (news, delivery) in news {
+        if let Some(loaded) = sagas.get(&news.order_id) {
+            fx.emit(loaded.tell(news, &origins)?, delivery);
+        }
+    }
+    Ok(())
+}
+
 impl OrderHandler {
-    async fn save(
-        &self,
-        fx: &mut Effects<'_>,
-        orders: &BTreeMap<OrderId, Loaded>,
-    ) -> Result<(), HandleError> {
-        let changed: Vec<&Loaded> = orders.values().filter(|loaded| loaded.is_changed()).collect();
+    async fn save(&self, fx: &mut Effects<'_>, sagas: &BTreeMap<OrderId, Loaded>) -> Result<(), HandleError> {
+        let changed: Vec<&Loaded> = sagas.values().filter(|loaded| loaded.is_changed()).collect();
         if changed.is_empty() {
             return Ok(());
         }
         let now = fx.now();
         save_all(fx.conn(), &changed, now).await?;
-        if changed.iter().any(|loaded| loaded.order.saga.status.is_terminal()) {
+        if changed.iter().any(|loaded| loaded.stored.saga.status.is_terminal()) {
             // Before the commit, which is not ours: whoever waits looks again until it is visible.
             self.watch.touch();
         }
@@ -78,7 +91,7 @@ impl OrderHandler {
     }
 }
 
-/// Saves orders whose rows are locked.
+/// Saves sagas whose rows are locked.
 ///
 /// # Errors
 /// When a row changed in spite of its lock, which only a bug can do; the transaction must not commit.
@@ -87,9 +100,9 @@ pub async fn save_all(
     changed: &[&Loaded],
     now: jiff::Timestamp,
 ) -> Result<(), HandleError> {
-    let orders: Vec<_> = changed.iter().map(|loaded| &loaded.order).collect();
+    let sagas: Vec<_> = changed.iter().map(|loaded| &loaded.stored).collect();
     let versions: Vec<_> = changed.iter().map(|loaded| loaded.stored_version()).collect();
-    let saved = store::save(conn, &orders, &versions, now).await?;
+    let saved = store::save(conn, &sagas, &versions, now).await?;
     if usize::try_from(saved) == Ok(changed.len()) {
         return Ok(());
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use contract::Envelope;
+use contract::{Envelope, OrderId};
 use domain::saga::Input;
 use jiff::Timestamp;
 use messaging::{AppendError, HandleError, Outbox};
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handler::save_all;
 use super::metrics::Metrics;
-use super::progress::Loaded;
+use super::progress::{Loaded, News};
 use super::watch::Watch;
 use super::{keys, store};
 use crate::health::Pulse;
@@ -77,33 +77,45 @@ impl Sweeper {
         }
     }
 
-    /// Ends at most [`BATCH`] overdue orders as of `now`, and returns how many it found.
+    /// Looks at at most [`BATCH`] orders that are due as of `now`, ends those whose deadline is over, and returns
+    /// how many it looked at.
     ///
     /// # Errors
     /// Nothing was changed then.
     pub async fn sweep(&self, now: Timestamp) -> Result<i64, SweepError> {
         let mut tx = self.pool.begin().await?;
-        let mut orders: Vec<Loaded> =
-            store::lock_overdue(&mut tx, now, BATCH).await?.into_iter().map(Loaded::new).collect();
-        let mut events = Vec::new();
-        for loaded in &mut orders {
-            let correlation_id = loaded.order.correlation_id.clone();
-            let following = loaded.advance(Input::DeadlinePassed, now, &self.metrics);
-            let envelope = |event| Envelope::new(event, correlation_id.clone(), now);
-            events.extend(following.into_iter().map(envelope));
+        let due = store::lock_due(&mut tx, now, BATCH).await?;
+        let mut sagas: Vec<Loaded> = due.into_iter().map(Loaded::new).collect();
+        let news: Vec<Vec<News>> = sagas
+            .iter_mut()
+            .map(|loaded| loaded.advance(Input::DeadlinePassed, now, &self.metrics))
+            .collect();
+        let (ended, moved): (Vec<&Loaded>, Vec<&Loaded>) =
+            sagas.iter().partition(|loaded| loaded.is_changed());
+        if !moved.is_empty() {
+            store::sweep_at_deadline(&mut tx, &ids(&moved)).await?;
         }
-        let changed: Vec<&Loaded> = orders.iter().filter(|loaded| loaded.is_changed()).collect();
-        if !changed.is_empty() {
-            save_all(&mut tx, &changed, now).await?;
+        if !ended.is_empty() {
+            save_all(&mut tx, &ended, now).await?;
+            let origins = store::origins(&mut tx, &ids(&ended)).await?;
+            let mut events = Vec::new();
+            for (loaded, news) in sagas.iter().zip(news) {
+                let Some(origin) = origins.get(&loaded.stored.order_id) else { continue };
+                for item in news {
+                    let event = loaded.tell(item, &origins)?;
+                    events.push(Envelope::new(event, origin.correlation_id.clone(), now));
+                }
+            }
             self.outbox.append(&mut tx, &events).await?;
         }
+        let is_news = !ended.is_empty();
         self.forget_keys(&mut tx, now).await?;
         tx.commit().await?;
-        if !changed.is_empty() {
+        if is_news {
             self.outbox.notify();
             self.watch.touch();
         }
-        Ok(i64::try_from(orders.len()).unwrap_or(BATCH))
+        Ok(i64::try_from(sagas.len()).unwrap_or(BATCH))
     }
 
     async fn forget_keys(&self, conn: &mut sqlx::PgConnection, now: Timestamp) -> Result<(), SweepError> {
@@ -114,4 +126,8 @@ impl Sweeper {
         }
         Ok(())
     }
+}
+
+fn ids(sagas: &[&Loaded]) -> Vec<OrderId> {
+    sagas.iter().map(|loaded| loaded.stored.order_id).collect()
 }

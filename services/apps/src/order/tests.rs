@@ -2,20 +2,21 @@
 
 use contract::{
     Address, CancelReason, Contact, Currency, Envelope, Event, InventoryFailed, InventoryFailure,
-    InventoryReserved, Money, NotificationKind, NotificationSent, OrderCompleted, OrderDetails, OrderId,
-    OrderItem, Shortage, Step, Topic,
+    InventoryReserved, Money, NotificationKind, NotificationSent, OrderCompleted, OrderConfirmed,
+    OrderDetails, OrderId, OrderItem, Shortage, Step, Topic,
 };
 use domain::saga::{Input, OrderSaga, OrderStatus, SagaConfig, Timeouts};
 use jiff::Timestamp;
 use messaging::Delivery;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use uuid::Uuid;
 
 use super::handler::input_of;
 use super::metrics::Metrics;
 use super::progress::Loaded;
-use super::store::Order;
+use super::store::{Order, Origin, StoredSaga};
 use super::view::OrderView;
 
 const NOW: &str = "2026-03-01T12:00:00Z";
@@ -40,6 +41,11 @@ fn order() -> Order {
         created_at: now(),
         updated_at: now(),
     }
+}
+
+fn stored() -> StoredSaga {
+    let order = order();
+    StoredSaga { order_id: order.id, total: order.details.total, saga: order.saga }
 }
 
 fn details() -> OrderDetails {
@@ -104,15 +110,28 @@ fn a_failure_tells_people_what_was_short() {
 #[test]
 fn a_success_confirms_the_order_once() {
     let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
-    let mut loaded = Loaded::new(order());
+    let mut loaded = Loaded::new(stored());
+    let origin = Origin { correlation_id: "req-1".parse().unwrap(), details: details() };
+    let origins = BTreeMap::from([(order_id(), origin)]);
 
     let first = loaded.advance(Input::StepSucceeded(Step::Inventory), now(), &metrics);
     let second = loaded.advance(Input::StepSucceeded(Step::Inventory), now(), &metrics);
 
-    assert!(matches!(first.as_slice(), [Event::OrderConfirmed(event)] if event.order_id == order_id()));
-    assert_eq!(second, Vec::new());
+    assert_eq!((first.len(), second.len()), (1, 0));
+    let told: Vec<Event> = first.into_iter().map(|news| loaded.tell(news, &origins).unwrap()).collect();
+    assert_eq!(told, [OrderConfirmed { order_id: order_id(), details: details() }.into()]);
     assert!(loaded.is_changed());
-    assert_eq!(loaded.order.saga.status, OrderStatus::Confirmed);
+    assert_eq!(loaded.stored.saga.status, OrderStatus::Confirmed);
+}
+
+#[test]
+fn an_order_that_is_gone_is_not_told_of() {
+    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let mut loaded = Loaded::new(stored());
+
+    let news = loaded.advance(Input::StepSucceeded(Step::Inventory), now(), &metrics).remove(0);
+
+    assert!(loaded.tell(news, &BTreeMap::new()).is_err());
 }
 
 #[test]

@@ -1,0 +1,89 @@
+//! `make bench`: measures the order system on this machine, as a table and as `target/bench/report.json`.
+//!
+//! Everything runs here and shares the cores: broker, database, services and the load generator. Nothing is
+//! relaxed for it: PostgreSQL flushes every commit, the broker has its production compiler, the services are the
+//! release build.
+
+mod load;
+mod orders;
+mod relay;
+mod report;
+mod system;
+mod usage;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+
+use crate::report::{Machine, Report};
+
+/// Measures the order system on this machine.
+#[derive(Debug, Parser)]
+struct Cli {
+    /// What to measure; everything where nothing is named.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Subject>,
+    /// How long each phase of a load lasts, in seconds; the first quarter of it warms up and is not counted.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// The offered load of the latency phase, in orders per second; half of what was reached where not given.
+    #[arg(long)]
+    rate: Option<u64>,
+    /// How often each measurement is repeated; the median is reported, with the least and the most.
+    #[arg(long, default_value_t = 1)]
+    repeat: usize,
+    /// The `orders` binary to measure; the one beside this program where not given.
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// Where the report goes.
+    #[arg(long, default_value = "target/bench/report.json")]
+    report: PathBuf,
+    /// What is printed.
+    #[arg(short, long, default_value = "table")]
+    output: Output,
+}
+
+/// Something that can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Subject {
+    /// Orders through all services.
+    Orders,
+    /// The outbox alone.
+    Relay,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let wanted = |subject: Subject| cli.only.is_empty() || cli.only.contains(&subject);
+    let mut report = Report::new(Machine::look()?);
+    if wanted(Subject::Relay) {
+        report.extend(relay::measure(cli.repeat).await?);
+    }
+    if wanted(Subject::Orders) {
+        let plan = orders::Plan {
+            binary: system::binary(cli.binary.as_deref())?,
+            phase: Duration::from_secs(cli.seconds),
+            rate: cli.rate,
+            repeat: cli.repeat,
+        };
+        report.extend(orders::measure(&plan).await?);
+    }
+    report.write(&cli.report)?;
+    match cli.output {
+        Output::Table => println!("{}", report.table()),
+        Output::Json => println!("{}", report.json()?),
+    }
+    Ok(())
+}
