@@ -56,8 +56,7 @@ impl Handler for StockHandler {
 
 async fn load(fx: &mut Effects<'_>, requests: &[Request<'_>]) -> Result<Warehouse, sqlx::Error> {
     let orders: BTreeSet<OrderId> = requests.iter().map(|request| request.order_id).collect();
-    let products: BTreeSet<&ProductId> = requests.iter().flat_map(Request::products).collect();
-    let products: Vec<ProductId> = products.into_iter().cloned().collect();
+    let products: BTreeSet<ProductId> = requests.iter().flat_map(Request::products).cloned().collect();
     store::load(fx.conn(), &orders.into_iter().collect::<Vec<_>>(), &products).await
 }
 

@@ -4,7 +4,7 @@
 //! order locks the stock of its products first, so two transactions never wait for each other in a circle, and
 //! two events of one order (they name the same products) never decide at the same time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use contract::{CorrelationId, OrderId, ProductId, StockItem};
 use domain::catalogue::InitialStock;
@@ -28,32 +28,35 @@ pub(super) struct Stock {
     pub updated_at: Timestamp,
 }
 
-/// Loads what `orders` touch, and locks the stock of `products` and of whatever is on record for the orders.
+/// Loads what `orders` touch, and locks the stock of `products`, which are those that the orders name.
 pub(super) async fn load(
     conn: &mut PgConnection,
     orders: &[OrderId],
-    products: &[ProductId],
+    products: &BTreeSet<ProductId>,
 ) -> Result<Warehouse, sqlx::Error> {
-    let levels = lock_levels(conn, orders, products).await?;
+    let mut levels = lock_levels(conn, products).await?;
     // A statement of its own, after the locks: it must see what the holder before us committed.
-    let reservations = reservations(conn, orders).await?;
-    Ok(Warehouse::new(levels, reservations))
+    let mut on_record = reservations(conn, orders).await?;
+    let held = on_record.values().flat_map(|reservation| &reservation.items).map(|item| &item.product_id);
+    let missing: BTreeSet<ProductId> = held.filter(|product| !products.contains(*product)).cloned().collect();
+    if !missing.is_empty() {
+        // An event that does not name what is on record for its order: rare enough to lock in two steps, and
+        // should that end in a deadlock, to be tried again.
+        levels.extend(lock_levels(conn, &missing).await?);
+        on_record = reservations(conn, orders).await?;
+    }
+    Ok(Warehouse::new(levels, on_record))
 }
 
 async fn lock_levels(
     conn: &mut PgConnection,
-    orders: &[OrderId],
-    products: &[ProductId],
+    products: &BTreeSet<ProductId>,
 ) -> Result<BTreeMap<ProductId, StockLevel>, sqlx::Error> {
     sqlx::query(
         "SELECT product_id, on_hand, reserved, sold FROM stock
-         WHERE product_id = ANY($1 || ARRAY(
-             SELECT DISTINCT product_id FROM reservation_items WHERE order_id = ANY($2)))
-         ORDER BY product_id
-         FOR NO KEY UPDATE",
+         WHERE product_id = ANY($1) ORDER BY product_id FOR NO KEY UPDATE",
     )
-    .bind(texts(products))
-    .bind(uuids(orders))
+    .bind(products.iter().map(ProductId::as_str).collect::<Vec<_>>())
     .fetch_all(conn)
     .await?
     .iter()
@@ -65,25 +68,16 @@ async fn reservations(
     conn: &mut PgConnection,
     orders: &[OrderId],
 ) -> Result<BTreeMap<OrderId, Reservation>, sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT order_id, status, expires_at_us, product_id, quantity
-         FROM reservations LEFT JOIN reservation_items USING (order_id)
-         WHERE order_id = ANY($1)
-         ORDER BY order_id, product_id",
+    sqlx::query(
+        "SELECT order_id, status, expires_at_us, items::text AS items FROM reservations
+         WHERE order_id = ANY($1)",
     )
     .bind(uuids(orders))
     .fetch_all(conn)
-    .await?;
-    let mut reservations = BTreeMap::new();
-    for row in &rows {
-        let order_id = OrderId::new(row.try_get("order_id")?);
-        let reservation = match reservations.entry(order_id) {
-            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::btree_map::Entry::Vacant(free) => free.insert(reservation_of(row)?),
-        };
-        reservation.items.extend(item_of(row)?);
-    }
-    Ok(reservations)
+    .await?
+    .iter()
+    .map(|row| Ok((OrderId::new(row.try_get("order_id")?), reservation_of(row)?)))
+    .collect()
 }
 
 /// Saves what changed in `warehouse`. `stories` has the correlation id of every order that is new in it.
@@ -94,8 +88,7 @@ pub(super) async fn save(
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     save_levels(conn, warehouse, now).await?;
-    save_reservations(conn, warehouse, stories, now).await?;
-    save_items(conn, warehouse).await
+    save_reservations(conn, warehouse, stories, now).await
 }
 
 async fn save_levels(
@@ -134,19 +127,25 @@ async fn save_reservations(
         return Ok(());
     }
     let story = |order: &&OrderId| stories.get(*order).map_or("", CorrelationId::as_str);
+    let items = reservations
+        .iter()
+        .map(|reservation| serde_json::to_string(&reservation.items))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query(
-        "INSERT INTO reservations (order_id, status, expires_at_us, correlation_id, updated_at_us)
-         SELECT order_id, status, expires_at_us, correlation_id, $5
-         FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[])
-             AS new (order_id, status, expires_at_us, correlation_id)
+        "INSERT INTO reservations (order_id, status, expires_at_us, items, correlation_id, updated_at_us)
+         SELECT order_id, status, expires_at_us, items::json, correlation_id, $6
+         FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[])
+             AS new (order_id, status, expires_at_us, items, correlation_id)
          ORDER BY order_id
          ON CONFLICT (order_id) DO UPDATE SET
-             status = excluded.status, expires_at_us = excluded.expires_at_us,
+             status = excluded.status, expires_at_us = excluded.expires_at_us, items = excluded.items,
              updated_at_us = excluded.updated_at_us",
     )
     .bind(orders.iter().map(|order| order.as_uuid()).collect::<Vec<_>>())
     .bind(reservations.iter().map(|reservation| reservation.status.to_string()).collect::<Vec<_>>())
     .bind(reservations.iter().map(|reservation| reservation.expires_at.as_microsecond()).collect::<Vec<_>>())
+    .bind(items)
     .bind(orders.iter().map(story).collect::<Vec<_>>())
     .bind(now.as_microsecond())
     .execute(conn)
@@ -154,37 +153,23 @@ async fn save_reservations(
     Ok(())
 }
 
-async fn save_items(conn: &mut PgConnection, warehouse: &Warehouse) -> Result<(), sqlx::Error> {
-    let items: Vec<(&OrderId, &StockItem)> = warehouse
-        .changed_reservations()
-        .flat_map(|(order, reservation)| reservation.items.iter().map(move |item| (order, item)))
-        .collect();
-    if items.is_empty() {
-        return Ok(());
-    }
-    // Items of a reservation never change, so those that are there already are the same.
-    sqlx::query(
-        "INSERT INTO reservation_items (order_id, product_id, quantity)
-         SELECT order_id, product_id, quantity
-         FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS new (order_id, product_id, quantity)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(items.iter().map(|(order, _)| order.as_uuid()).collect::<Vec<_>>())
-    .bind(items.iter().map(|(_, item)| item.product_id.as_str()).collect::<Vec<_>>())
-    .bind(items.iter().map(|(_, item)| i64::from(item.quantity)).collect::<Vec<_>>())
-    .execute(conn)
-    .await?;
-    Ok(())
+/// A reservation that has expired.
+#[derive(Debug)]
+pub(super) struct Expired {
+    /// The correlation id of its order.
+    pub story: CorrelationId,
+    /// What was held.
+    pub items: Vec<StockItem>,
 }
 
-/// At most `limit` orders whose reservation has expired, and their correlation ids, longest overdue first.
+/// At most `limit` reservations that have expired, longest overdue first; by order.
 pub(super) async fn expired(
     conn: &mut PgConnection,
     now: Timestamp,
     limit: i64,
-) -> Result<Stories, sqlx::Error> {
+) -> Result<BTreeMap<OrderId, Expired>, sqlx::Error> {
     sqlx::query(
-        "SELECT order_id, correlation_id FROM reservations
+        "SELECT order_id, correlation_id, items::text AS items FROM reservations
          WHERE status = 'HELD' AND expires_at_us <= $1 ORDER BY expires_at_us LIMIT $2",
     )
     .bind(now.as_microsecond())
@@ -194,7 +179,7 @@ pub(super) async fn expired(
     .iter()
     .map(|row| {
         let story = row.try_get::<&str, _>("correlation_id")?.parse().map_err(decode)?;
-        Ok((OrderId::new(row.try_get("order_id")?), story))
+        Ok((OrderId::new(row.try_get("order_id")?), Expired { story, items: items_of(row)? }))
     })
     .collect()
 }
@@ -315,23 +300,16 @@ fn level_of(row: &PgRow) -> Result<StockLevel, sqlx::Error> {
     Ok(StockLevel { on_hand: units("on_hand")?, reserved: units("reserved")?, sold: units("sold")? })
 }
 
-/// A reservation without its items.
 fn reservation_of(row: &PgRow) -> Result<Reservation, sqlx::Error> {
     Ok(Reservation {
         status: row.try_get::<&str, _>("status")?.parse().map_err(decode)?,
-        items: Vec::new(),
+        items: items_of(row)?,
         expires_at: Timestamp::from_microsecond(row.try_get("expires_at_us")?).map_err(decode)?,
     })
 }
 
-fn item_of(row: &PgRow) -> Result<Option<StockItem>, sqlx::Error> {
-    let Some(quantity) = row.try_get::<Option<i64>, _>("quantity")? else { return Ok(None) };
-    let quantity = u32::try_from(quantity).map_err(decode)?;
-    Ok(Some(StockItem { product_id: product_of(row)?, quantity }))
-}
-
-fn texts(products: &[ProductId]) -> Vec<&str> {
-    products.iter().map(ProductId::as_str).collect()
+fn items_of(row: &PgRow) -> Result<Vec<StockItem>, sqlx::Error> {
+    serde_json::from_str(row.try_get("items")?).map_err(decode)
 }
 
 fn uuids(orders: &[OrderId]) -> Vec<uuid::Uuid> {

@@ -76,13 +76,15 @@ impl Sweeper {
     /// Nothing was changed then.
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<usize, SweepError> {
         let mut tx = self.pool.begin().await?;
-        let stories = store::expired(&mut tx, now, BATCH).await?;
-        let orders: Vec<OrderId> = stories.keys().copied().collect();
+        let expired = store::expired(&mut tx, now, BATCH).await?;
+        let orders: Vec<OrderId> = expired.keys().copied().collect();
+        let products = expired.values().flat_map(|held| &held.items).map(|item| item.product_id.clone()).collect();
+        let stories = expired.into_iter().map(|(order, held)| (order, held.story)).collect();
         if orders.is_empty() {
             return Ok(0);
         }
         // Looked at again under the locks: an event or another replica may have been quicker.
-        let mut warehouse = store::load(&mut tx, &orders, &[]).await?;
+        let mut warehouse = store::load(&mut tx, &orders, &products).await?;
         let (outcomes, mut news) = expire(&mut warehouse, &stories, now)?;
         store::save(&mut tx, &warehouse, &stories, now).await?;
         news.extend(levels_of(&warehouse, &stories, now));
