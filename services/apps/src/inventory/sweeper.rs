@@ -78,7 +78,8 @@ impl Sweeper {
         let mut tx = self.pool.begin().await?;
         let expired = store::expired(&mut tx, now, BATCH).await?;
         let orders: Vec<OrderId> = expired.keys().copied().collect();
-        let products = expired.values().flat_map(|held| &held.items).map(|item| item.product_id.clone()).collect();
+        let products =
+            expired.values().flat_map(|held| &held.items).map(|item| item.product_id.clone()).collect();
         let stories = expired.into_iter().map(|(order, held)| (order, held.story)).collect();
         if orders.is_empty() {
             return Ok(0);

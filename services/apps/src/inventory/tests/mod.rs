@@ -94,7 +94,10 @@ impl Shop {
             let Envelope { event, correlation_id, .. } = envelope;
             (event.topic().name().to_owned(), event.key(), correlation_id.to_string())
         };
-        pending.into_iter().map(summary).collect()
+        // Between keys there is no order.
+        let mut summaries: Vec<_> = pending.into_iter().map(summary).collect();
+        summaries.sort();
+        summaries
     }
 
     fn sweeper(&self) -> Sweeper {
