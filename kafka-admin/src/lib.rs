@@ -2,8 +2,9 @@
 //!
 //! [`Admin`] is what callers code against. It has one implementation on a real cluster ([`KafkaAdmin`], on
 //! librdkafka), one in memory for unit tests ([`MemoryAdmin`]), and one layer over either ([`Coalescing`]) that makes
-//! few requests of many small calls. One contract suite holds them to the same behaviour. No type of the Kafka client
-//! library leaves this crate.
+//! few requests of many small calls. One contract suite holds them to the same behaviour. Beside it, [`read_topics`] and
+//! [`append_records`] are for tools that look at the records themselves. No type of the Kafka client library leaves this
+//! crate.
 
 mod acl;
 mod admin;
@@ -18,6 +19,7 @@ mod error;
 mod ffi;
 mod group;
 mod memory;
+mod records;
 mod scram;
 mod topic;
 mod trouble;
@@ -35,6 +37,7 @@ pub use group::{
     GroupDescription, GroupListing, GroupMember, GroupOffsets, GroupState, PartitionLag, TopicPartition,
 };
 pub use memory::MemoryAdmin;
+pub use records::{NewRecord, Record, RecordHeader, append_records, read_topics};
 pub use scram::{ScramDeletion, ScramInfo, ScramMechanism, ScramUpsertion};
 pub use topic::{
     BrokerId, InvalidTopicName, NewTopic, Partition, PartitionGrowth, TopicDescription, TopicId, TopicName,

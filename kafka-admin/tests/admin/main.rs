@@ -15,6 +15,7 @@ mod faults;
 mod groups;
 mod lag;
 mod login;
+mod records;
 mod scale;
 mod topics;
 
