@@ -1,0 +1,99 @@
+//! What the databases say.
+
+use contract::{Money, OrderId, ProductId, Service};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::facts::{Facts, Payment, Reservation, Shipment, Stock, Waiting};
+use crate::source::{GatherError, Source};
+
+pub(crate) async fn read(source: &Source, facts: &mut Facts) -> Result<(), GatherError> {
+    for (&service, pool) in &source.databases {
+        let failed = |source| GatherError::Database { service, source };
+        let waiting = waiting(pool).await.map_err(failed)?;
+        facts.waiting.insert(service, waiting);
+        match service {
+            Service::Order => orders(pool, facts).await.map_err(failed)?,
+            Service::Inventory => inventory(pool, facts).await?,
+            Service::Payment => payments(pool, facts).await?,
+            Service::Shipping => shipments(pool, facts).await.map_err(failed)?,
+            Service::Notification => {}
+        }
+    }
+    Ok(())
+}
+
+/// What a service still has to do, as far as its database knows.
+pub(crate) async fn waiting(pool: &PgPool) -> Result<Waiting, sqlx::Error> {
+    let outbox = count(pool, "SELECT count(*) FROM outbox").await?;
+    let parked = count(pool, "SELECT count(*) FROM parked_events").await?;
+    Ok(Waiting { outbox, parked, lag: 0 })
+}
+
+/// Orders that have not ended, and whatever else a service still has to decide, ask for or send.
+pub(crate) async fn undecided(service: Service, pool: &PgPool) -> Result<u64, sqlx::Error> {
+    match service {
+        Service::Order => count(pool, "SELECT count(*) FROM orders WHERE deadline_us IS NOT NULL").await,
+        Service::Inventory => count(pool, "SELECT count(*) FROM reservations WHERE status = 'HELD'").await,
+        Service::Notification => {
+            count(pool, "SELECT count(*) FROM notifications WHERE finished_at_us IS NULL").await
+        }
+        Service::Payment => count(pool, "SELECT count(*) FROM payments WHERE due_at_us IS NOT NULL").await,
+        Service::Shipping => count(pool, "SELECT count(*) FROM shipments WHERE due_at_us IS NOT NULL").await,
+    }
+}
+
+async fn count(pool: &PgPool, query: &'static str) -> Result<u64, sqlx::Error> {
+    let count: i64 = sqlx::query_scalar(query).fetch_one(pool).await?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+async fn orders(pool: &PgPool, facts: &mut Facts) -> Result<(), sqlx::Error> {
+    let rows: Vec<(Uuid, String)> =
+        sqlx::query_as("SELECT order_id, status FROM orders").fetch_all(pool).await?;
+    facts.orders = rows.into_iter().map(|(order, status)| (OrderId::new(order), status)).collect();
+    Ok(())
+}
+
+async fn inventory(pool: &PgPool, facts: &mut Facts) -> Result<(), GatherError> {
+    let service = Service::Inventory;
+    let failed = |source| GatherError::Database { service, source };
+    let levels = "SELECT product_id, on_hand, reserved, sold FROM stock";
+    let levels: Vec<(String, i64, i64, i64)> =
+        sqlx::query_as(levels).fetch_all(pool).await.map_err(failed)?;
+    for (product, on_hand, reserved, sold) in levels {
+        let unreadable = || GatherError::Unreadable { service, what: format!("{product:?} as a product") };
+        let units = |units: i64| u64::try_from(units).map_err(|_negative| unreadable());
+        let stock = Stock { on_hand: units(on_hand)?, reserved: units(reserved)?, sold: units(sold)? };
+        facts.stock.insert(product.parse::<ProductId>().map_err(|_invalid| unreadable())?, stock);
+    }
+    let rows = "SELECT order_id, status FROM reservations";
+    let rows: Vec<(Uuid, String)> = sqlx::query_as(rows).fetch_all(pool).await.map_err(failed)?;
+    let rows = rows.into_iter().map(|(order, status)| (OrderId::new(order), Reservation { status }));
+    facts.reservations = rows.collect();
+    Ok(())
+}
+
+async fn payments(pool: &PgPool, facts: &mut Facts) -> Result<(), GatherError> {
+    let service = Service::Payment;
+    let rows = "SELECT order_id, status, amount_minor, currency FROM payments";
+    let rows: Vec<(Uuid, String, i64, String)> = sqlx::query_as(rows)
+        .fetch_all(pool)
+        .await
+        .map_err(|source| GatherError::Database { service, source })?;
+    for (order, status, amount_minor, currency) in rows {
+        let what = || format!("{currency:?} as a currency");
+        let known = currency.parse().map_err(|_unknown| GatherError::Unreadable { service, what: what() })?;
+        let amount = Money::new(amount_minor, known);
+        facts.payments.insert(OrderId::new(order), Payment { status, amount });
+    }
+    Ok(())
+}
+
+async fn shipments(pool: &PgPool, facts: &mut Facts) -> Result<(), sqlx::Error> {
+    let rows = "SELECT order_id, status FROM shipments";
+    let rows: Vec<(Uuid, String)> = sqlx::query_as(rows).fetch_all(pool).await?;
+    let rows = rows.into_iter().map(|(order, status)| (OrderId::new(order), Shipment { status }));
+    facts.shipments = rows.collect();
+    Ok(())
+}
