@@ -12,7 +12,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::labels::{Component, PipelineId};
-use super::secret::{DATABASE_URL, KAFKA_CA, KAFKA_PASSWORD, KAFKA_USERNAME};
+use super::secret::{
+    DATABASE_URL, KAFKA_CA, KAFKA_PASSWORD, KAFKA_USERNAME, REGISTRY_PASSWORD, REGISTRY_USERNAME,
+};
 use super::workload::{ADMIN_PORT, HTTP_PORT, KAFKA_CA_DIR, Workload};
 
 /// Annotation on pods: the digest of what they read at their start.
@@ -153,6 +155,9 @@ fn environment(secret: &str, workload: &Workload) -> Vec<EnvVar> {
     let mut variables = vec![DATABASE_URL];
     if workload.access.kafka_credentials.is_some() {
         variables.extend([KAFKA_USERNAME, KAFKA_PASSWORD]);
+    }
+    if workload.access.registry_credentials.is_some() {
+        variables.extend([REGISTRY_USERNAME, REGISTRY_PASSWORD]);
     }
     variables
         .into_iter()

@@ -1,4 +1,4 @@
-//! The Secret of a service: its own database URL, and the Kafka credentials.
+//! The Secret of a service: its own database URL, and the credentials for Kafka and the schema registry.
 
 use std::collections::BTreeMap;
 
@@ -32,6 +32,12 @@ fn data(workload: &Workload) -> BTreeMap<String, ByteString> {
             entry(KAFKA_PASSWORD, &credentials.password),
         ]);
     }
+    if let Some(credentials) = &access.registry_credentials {
+        data.extend([
+            entry(REGISTRY_USERNAME, &credentials.username),
+            entry(REGISTRY_PASSWORD, &credentials.password),
+        ]);
+    }
     data.extend(access.kafka_ca.as_ref().map(|ca| entry(KAFKA_CA, ca)));
     data
 }
@@ -42,5 +48,9 @@ pub const DATABASE_URL: &str = "DATABASE_URL";
 pub const KAFKA_USERNAME: &str = "KAFKA_USERNAME";
 /// Key, and environment variable, of the Kafka user's password.
 pub const KAFKA_PASSWORD: &str = "KAFKA_PASSWORD";
+/// Key, and environment variable, of the schema registry's user.
+pub const REGISTRY_USERNAME: &str = "SCHEMA_REGISTRY_USERNAME";
+/// Key, and environment variable, of the schema registry's password.
+pub const REGISTRY_PASSWORD: &str = "SCHEMA_REGISTRY_PASSWORD";
 /// Key of the certificate that signed the brokers'.
 pub const KAFKA_CA: &str = "ca.crt";

@@ -43,14 +43,16 @@ pub struct Access {
     /// The service's own database.
     pub database_url: SecretString,
     /// Kafka user and password, where the cluster wants them.
-    pub kafka_credentials: Option<KafkaCredentials>,
+    pub kafka_credentials: Option<Credentials>,
     /// The certificate that signed the brokers', where the system's trust store does not have it.
     pub kafka_ca: Option<SecretString>,
+    /// User and password for the schema registry, where it wants them.
+    pub registry_credentials: Option<Credentials>,
 }
 
-/// A Kafka user.
+/// A user.
 #[derive(Clone, Debug)]
-pub struct KafkaCredentials {
+pub struct Credentials {
     /// Its name.
     pub username: SecretString,
     /// Its password.
@@ -73,9 +75,9 @@ impl Workload {
             add(value);
         }
         add(self.access.database_url.expose_secret());
-        if let Some(KafkaCredentials { username, password }) = &self.access.kafka_credentials {
-            add(username.expose_secret());
-            add(password.expose_secret());
+        for of in [&self.access.kafka_credentials, &self.access.registry_credentials].into_iter().flatten() {
+            add(of.username.expose_secret());
+            add(of.password.expose_secret());
         }
         if let Some(ca) = &self.access.kafka_ca {
             add(ca.expose_secret());

@@ -1,6 +1,7 @@
 //! The API: one kind per file, types only, no behaviour.
 
 pub mod conditions;
+pub mod events;
 pub mod kafka_ref;
 pub mod kafka_topic;
 pub mod order_pipeline;

@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::conditions;
+use super::events::EventsSpec;
 use super::kafka_ref::KafkaRef;
 use super::kafka_topic::DeletionPolicy;
 
@@ -70,6 +71,10 @@ pub struct OrderPipelineSpec {
     #[x_kube(validation = Rule::new("self.prefix == oldSelf.prefix")
         .message("topics.prefix cannot be changed: the topics of the old prefix and what is in them would be left behind; create another OrderPipeline"))]
     pub topics: TopicsSpec,
+
+    /// How the events are written: in JSON, unless said otherwise.
+    #[serde(default)]
+    pub events: EventsSpec,
 
     /// The PostgreSQL server that holds one database per service.
     pub database: DatabaseSpec,

@@ -17,6 +17,14 @@ use crate::world::World;
 #[case::topic(json!({"spec": {"topics": {"overrides": {"orders.made": {}}}}}), "topics.overrides names a topic")]
 #[case::duration(json!({"spec": {"topics": {"retention": "forever"}}}), "spec.topics.retention")]
 #[case::prefix(json!({"spec": {"topics": {"prefix": "a b"}}}), "spec.topics.prefix")]
+#[case::avro_without_registry(
+    json!({"spec": {"events": {"format": "Avro"}}}),
+    "events.schemaRegistry is missing, and Avro needs it"
+)]
+#[case::password_in_the_registrys_url(
+    json!({"spec": {"events": {"schemaRegistry": {"url": "https://ada:hunter2@registry"}}}}),
+    "spec.events.schemaRegistry.url"
+)]
 #[case::credentials(
     json!({"spec": {"kafka": {"bootstrap": {"security": {"protocol": "SASL_PLAINTEXT"}}}}}),
     "need `credentials`"

@@ -29,6 +29,7 @@ fn secrets() -> Secrets {
     Secrets::from([
         secret("kafka-credentials", &[("username", "shop"), ("password", "kafka-password")]),
         secret("kafka-ca", &[("ca.crt", "certificate")]),
+        secret("registry-login", &[("user", "shop"), ("pass", "registry-password")]),
         secret(
             "postgres-admin",
             &[("url", "postgres://admin:admin-password@postgres.postgres.svc:5432/postgres")],

@@ -12,7 +12,7 @@ use super::validate::ValidPipeline;
 use crate::build::database_job::DatabaseAdmin;
 use crate::build::labels::PipelineId;
 use crate::build::secret::DATABASE_URL;
-use crate::build::workload::{Access, KafkaCredentials, short_hex};
+use crate::build::workload::{Access, Credentials, short_hex};
 
 /// The Secrets of a pipeline's namespace that were looked for, by name; those that are not there are missing.
 pub type Secrets = BTreeMap<String, Secret>;
@@ -74,13 +74,16 @@ pub struct PipelineAccess {
 const CREDENTIALS: &str = "kafka.bootstrap.security.credentials";
 const CA: &str = "kafka.bootstrap.security.ca";
 const DATABASE: &str = "database.secretRef";
+const REGISTRY: &str = "events.schemaRegistry.secretRef";
 
 /// The names of the Secrets that the pipeline's spec refers to.
 pub fn referenced(pipeline: &crate::crd::OrderPipelineSpec) -> impl Iterator<Item = &str> {
     let security = &pipeline.kafka.bootstrap.security;
     let credentials = security.credentials.iter().map(|credentials| credentials.secret_name.as_str());
     let ca = security.ca.iter().map(|ca| ca.secret_name.as_str());
-    credentials.chain(ca).chain([pipeline.database.secret_ref.name.as_str()])
+    let registry = pipeline.events.schema_registry.iter().filter_map(|registry| registry.secret_ref.as_ref());
+    let registry = registry.map(|from| from.name.as_str());
+    credentials.chain(ca).chain(registry).chain([pipeline.database.secret_ref.name.as_str()])
 }
 
 /// What each service of `pipeline` may know. `passwords` holds one for each of its services.
@@ -94,7 +97,7 @@ pub fn resolve(
 ) -> Result<PipelineAccess, Unusable> {
     let security = &pipeline.topic_defaults.kafka.bootstrap.security;
     let kafka_credentials = match &security.credentials {
-        Some(from) => Some(KafkaCredentials {
+        Some(from) => Some(Credentials {
             username: value(secrets, CREDENTIALS, &from.secret_name, &from.username_key)?,
             password: value(secrets, CREDENTIALS, &from.secret_name, &from.password_key)?,
         }),
@@ -104,12 +107,21 @@ pub fn resolve(
         Some(from) => Some(value(secrets, CA, &from.secret_name, &from.key)?),
         None => None,
     };
+    let registry = pipeline.events.schema_registry.as_ref().and_then(|registry| registry.secret_ref.as_ref());
+    let registry_credentials = match registry {
+        Some(from) => Some(Credentials {
+            username: value(secrets, REGISTRY, &from.name, &from.username_key)?,
+            password: value(secrets, REGISTRY, &from.name, &from.password_key)?,
+        }),
+        None => None,
+    };
     let (admin, url) = admin(pipeline, secrets)?;
     let services = passwords.iter().map(|(service, password)| {
         let access = Access {
             database_url: database_url(&url, &database_name(&pipeline.id, *service), password),
             kafka_credentials: kafka_credentials.clone(),
             kafka_ca: kafka_ca.clone(),
+            registry_credentials: registry_credentials.clone(),
         };
         (*service, access)
     });

@@ -13,6 +13,7 @@ use crate::build::secret::KAFKA_CA;
 use crate::build::workload::{ADMIN_PORT, Access, HTTP_PORT, KAFKA_CA_DIR, Workload};
 use crate::build::{config_map, database_job, deployment, secret, service, service_account, topic};
 use crate::crd::KafkaTopic;
+use crate::crd::events::Format;
 
 /// What a pipeline should have.
 pub struct Plan {
@@ -122,6 +123,13 @@ fn settings(pipeline: &ValidPipeline, valid: &ValidService, access: &Access) -> 
     }
     if access.kafka_ca.is_some() {
         settings.insert("KAFKA_CA_FILE", format!("{KAFKA_CA_DIR}/{KAFKA_CA}"));
+    }
+    // Nothing is said of the default, so that pipelines without a registry do not know of one.
+    if let Some(registry) = &pipeline.events.schema_registry {
+        settings.insert("SCHEMA_REGISTRY_URL", registry.url.clone());
+    }
+    if pipeline.events.format == Format::Avro {
+        settings.insert("EVENTS_FORMAT", "avro".to_owned());
     }
     // Only those that the saga concerns: the others would roll for nothing when it changes.
     let saga = &pipeline.saga;

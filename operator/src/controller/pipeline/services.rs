@@ -7,7 +7,9 @@ use k8s_openapi::api::core::v1::EnvVar;
 
 use super::form;
 use super::validate::{Problem, ValidService};
-use crate::build::secret::{DATABASE_URL, KAFKA_PASSWORD, KAFKA_USERNAME};
+use crate::build::secret::{
+    DATABASE_URL, KAFKA_PASSWORD, KAFKA_USERNAME, REGISTRY_PASSWORD, REGISTRY_USERNAME,
+};
 use crate::build::workload::{default_replicas, default_resources, settings_of};
 use crate::crd::order_pipeline::{OrderPipelineSpec, ServiceSettings};
 
@@ -76,10 +78,11 @@ fn config(
 }
 
 /// Variables that the operator sets for every service; what each means stands in the services' own help.
-const OURS: [&str; 16] = [
+const OURS: [&str; 20] = [
     "ADMIN_ADDR",
     "ADMIN_DATABASE_URL",
     DATABASE_URL,
+    "EVENTS_FORMAT",
     "HTTP_ADDR",
     "KAFKA_BOOTSTRAP_SERVERS",
     "KAFKA_CA_FILE",
@@ -92,6 +95,9 @@ const OURS: [&str; 16] = [
     "SAGA_NOTIFICATION_TIMEOUT",
     "SAGA_STEPS",
     "SAGA_STEP_TIMEOUT",
+    REGISTRY_PASSWORD,
+    "SCHEMA_REGISTRY_URL",
+    REGISTRY_USERNAME,
     "TOPIC_PREFIX",
 ];
 

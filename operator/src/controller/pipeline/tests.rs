@@ -143,6 +143,14 @@ fn passwords() -> BTreeMap<Service, SecretString> {
     "kafka: {bootstrap: {security: {protocol: SASL_SSL}}}",
     "spec.kafka.bootstrap.security.credentials is missing, and SASL_SSL needs it; name a Secret with user name and password"
 )]
+#[case::avro_without_registry(
+    "events: {format: Avro}",
+    "spec.events.schemaRegistry is missing, and Avro needs it; name the registry's URL"
+)]
+#[case::the_registrys_variable(
+    "services: {order: {env: [{name: SCHEMA_REGISTRY_URL, value: x}]}}",
+    "spec.services.order.env[SCHEMA_REGISTRY_URL] is set by the operator; remove it"
+)]
 fn an_invalid_spec_is_told_which_field_and_what_to_do(#[case] change: &str, #[case] told: &str) {
     let problems = validate(id("shop", "shop"), &spec(change), "orders:test").unwrap_err();
 
@@ -247,6 +255,7 @@ fn databases_of_different_pipelines_never_meet() {
 #[case::its_own_config("services: {inventory: {config: {initialStock: pizza=1}}}", &[Service::Inventory])]
 #[case::the_saga("saga: {stepTimeout: 5s}", &[Service::Order])]
 #[case::the_broker("kafka: {bootstrap: {servers: 'other:9092'}}", &[Service::Order, Service::Inventory, Service::Notification])]
+#[case::the_format("events: {format: Avro, schemaRegistry: {url: 'http://registry'}}", &[Service::Order, Service::Inventory, Service::Notification])]
 #[case::scaling("services: {order: {replicas: 9}}", &[])]
 fn only_pods_roll_whose_configuration_changed(#[case] change: &str, #[case] rolled: &[Service]) {
     let templates = |change: &str| {

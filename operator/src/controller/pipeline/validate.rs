@@ -13,6 +13,7 @@ use super::duration;
 use super::services;
 use crate::build::labels::PipelineId;
 use crate::build::topic::{TopicDefaults, WantedTopic};
+use crate::crd::events::{EventsSpec, Format};
 use crate::crd::order_pipeline::{OrderPipelineSpec, Profile, SecretKeyRef, TopicOverride, TopicsSpec};
 
 /// A spec that makes sense, every default filled in.
@@ -28,6 +29,8 @@ pub struct ValidPipeline {
     pub services: Vec<ValidService>,
     /// The saga, where the order service runs.
     pub saga: Saga,
+    /// How events are written.
+    pub events: EventsSpec,
     /// Where the PostgreSQL admin URL stands.
     pub database: SecretKeyRef,
     /// The image of all services.
@@ -95,6 +98,7 @@ pub fn validate(
 ) -> Result<ValidPipeline, Vec<Problem>> {
     let mut problems = Vec::new();
     check_kafka(spec, &mut problems);
+    check_events(&spec.events, &mut problems);
     let services = services::validate(spec, &mut problems);
     let enabled: Vec<Service> = services.iter().map(|service| service.service).collect();
     let topics = topics(spec, &enabled, &mut problems);
@@ -112,6 +116,7 @@ pub fn validate(
         topics,
         services,
         saga,
+        events: spec.events.clone(),
         database: spec.database.secret_ref.clone(),
         image: spec.image.clone().unwrap_or_else(|| image.to_owned()),
     })
@@ -126,6 +131,15 @@ fn check_kafka(spec: &OrderPipelineSpec, problems: &mut Vec<Problem>) {
                 "is missing, and {} needs it; name a Secret with user name and password",
                 security.protocol
             ),
+        ));
+    }
+}
+
+fn check_events(events: &EventsSpec, problems: &mut Vec<Problem>) {
+    if events.format == Format::Avro && events.schema_registry.is_none() {
+        problems.push(Problem::new(
+            "events.schemaRegistry",
+            "is missing, and Avro needs it; name the registry's URL",
         ));
     }
 }

@@ -1,0 +1,76 @@
+//! `spec.events`: in which format a pipeline's events are written, and the schema registry that Avro needs.
+
+#![expect(unreachable_pub, reason = "the KubeSchema derive repeats each struct inside a function")]
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How a pipeline's events are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.format != 'Avro' || has(self.schemaRegistry)")
+        .message("events.schemaRegistry is missing, and Avro needs it; name the registry's URL")
+)]
+pub struct EventsSpec {
+    /// The format. It may be changed while the pipeline runs: services read both, Avro as long as a
+    /// schemaRegistry is named.
+    #[serde(default)]
+    pub format: Format,
+
+    /// The registry of the events' schemas. Each service registers its own there, and has the registry refuse
+    /// whatever does not go with every version before (FULL_TRANSITIVE).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_registry: Option<SchemaRegistry>,
+}
+
+/// The format of events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Format {
+    /// JSON, which needs nothing else.
+    #[default]
+    Json,
+    /// Avro in Confluent framing.
+    Avro,
+}
+
+/// A schema registry that speaks Confluent's API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SchemaRegistry {
+    /// Where the API begins, such as `https://registry.example/apis/ccompat/v7`; without a password.
+    #[schemars(length(max = 2048), regex(pattern = r"^https?://[^\s/@]+(/[^\s]*)?$"))]
+    pub url: String,
+
+    /// Secret with user name and password, in the pipeline's namespace; nobody is asked for without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<LoginRef>,
+}
+
+/// A Secret with a user name and a password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LoginRef {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// The key of the user name.
+    #[serde(default = "username_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub username_key: String,
+
+    /// The key of the password.
+    #[serde(default = "password_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub password_key: String,
+}
+
+fn username_key() -> String {
+    "username".to_owned()
+}
+
+fn password_key() -> String {
+    "password".to_owned()
+}
