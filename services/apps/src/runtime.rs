@@ -1,9 +1,9 @@
 //! Boots services and takes them down again, the same way for every role.
 //!
 //! Up: configuration → admin port → database → migrations (sqlx's advisory lock makes replicas wait for each
-//! other) → schemas, where events are in Avro → messaging → service → HTTP → ready. Down: not ready → requests and events come to rest → loops end
-//! → the outbox is published → the group and the process are left. A failure of any part takes the process
-//! down, so that Kubernetes starts it again and says so.
+//! other) → schemas, where events are in Avro → messaging → service → HTTP → ready. Down: not ready → requests
+//! and events come to rest → loops end → the outbox is published → the group and the process are left. A failure
+//! of any part takes the process down, so that Kubernetes starts it again and says so.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -32,8 +32,7 @@ fn every_event_is_written_as_its_golden_file_says() {
             written == golden,
             "the bytes of {event} changed.\n  golden file: {path}\n  golden: {golden}\n  now:    {written}\n\
              Records in Kafka and services of other versions speak the golden form. If only an optional field \
-             was added, run the test with UPDATE_GOLDEN=1. Otherwise raise the event's version in the table of \
-             event.rs, which makes a new file.",
+             was added, run the tests with UPDATE_GOLDEN=1; docs/events.md says what else may be done.",
             event = envelope.event.event_type(),
             path = path.display(),
         );
