@@ -37,6 +37,17 @@ pub struct RegistryOptions {
     pub port: u16,
     /// Its metrics and probes, which nobody asks for; it insists on a port.
     pub management_port: u16,
+    /// Its certificate and key: it then speaks TLS only.
+    pub tls: Option<Tls>,
+}
+
+/// PEM files of a certificate and its key.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 impl RegistryOptions {
@@ -47,7 +58,7 @@ impl RegistryOptions {
     pub fn for_tests(dir: impl Into<PathBuf>) -> Result<Self> {
         let bind = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (port, management_port) = (ports::free(bind)?, ports::free(bind)?);
-        Ok(Self { dir: dir.into(), launcher: Launcher::host(), bind, port, management_port })
+        Ok(Self { dir: dir.into(), launcher: Launcher::host(), bind, port, management_port, tls: None })
     }
 }
 
@@ -66,12 +77,13 @@ impl Registry {
     pub fn start(options: RegistryOptions) -> Result<Self> {
         let java = Java::find(JAVA_VERSION)?;
         let program = install()?;
-        let RegistryOptions { dir, launcher, bind, port, management_port } = &options;
+        let RegistryOptions { dir, launcher, bind, port, management_port, tls } = &options;
+        let port_option = if tls.is_some() { "ssl-port" } else { "port" };
         let spec = Spec::new("the schema registry", &java.program, dir.join("registry.log"))
             .args(JAVA_OPTIONS)
             .args([
                 format!("-Dquarkus.http.host={bind}"),
-                format!("-Dquarkus.http.port={port}"),
+                format!("-Dquarkus.http.{port_option}={port}"),
                 format!("-Dquarkus.management.host={bind}"),
                 format!("-Dquarkus.management.port={management_port}"),
                 // What it unpacks at its start goes away with the rest.
@@ -79,6 +91,7 @@ impl Registry {
                 // A line per request would be most of the log.
                 "-Dquarkus.http.access-log.enabled=false".to_owned(),
             ])
+            .args(tls.iter().flat_map(tls_options))
             .arg("-jar")
             .arg(program);
         let mut process = launcher.spawn(spec)?;
@@ -88,7 +101,8 @@ impl Registry {
 
     /// Where Confluent's API begins.
     pub fn url(&self) -> String {
-        format!("http://{}:{}/apis/ccompat/v7", self.options.bind, self.options.port)
+        let scheme = if self.options.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}:{}/apis/ccompat/v7", self.options.bind, self.options.port)
     }
 
     /// Freezes it: connections stay open and nothing answers.
@@ -100,6 +114,14 @@ impl Registry {
     pub fn resume(&self) {
         self.process.resume();
     }
+}
+
+fn tls_options(Tls { certificate, key }: &Tls) -> [String; 3] {
+    [
+        "-Dquarkus.http.insecure-requests=disabled".to_owned(),
+        format!("-Dquarkus.http.ssl.certificate.files={}", certificate.display()),
+        format!("-Dquarkus.http.ssl.certificate.key-files={}", key.display()),
+    ]
 }
 
 /// The program in the cache, fetched where it is not there.

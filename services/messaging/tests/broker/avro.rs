@@ -4,6 +4,7 @@
 
 use contract::avro::{self, Schema};
 use contract::{Envelope, Event, EventType};
+use devcluster::pki::{Authority, Subject};
 use devcluster::registry::{self, RegistryOptions};
 use devcluster::testing;
 use messaging::{AvroCodec, Codec, ConsumerState, Registry, RegistryConfig, RegistryError};
@@ -200,6 +201,28 @@ async fn while_the_registry_is_away_the_consumer_waits_and_spends_nothing() {
     running.stop().await;
     assert_in_order(&shop.effects().await);
     assert_eq!(shop.metric("kafka_dead_letters_total", &[]), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_is_trusted_by_its_authority_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::open(&dir.path().join("pki")).unwrap();
+    authority
+        .issue("registry", Subject { common_name: "registry", organization: "" }, &["127.0.0.1"])
+        .unwrap();
+    let mut options = RegistryOptions::for_tests(dir.path().join("registry")).unwrap();
+    let (certificate, key) = (authority.file("registry.crt"), authority.file("registry.key"));
+    options.tls = Some(registry::Tls { certificate, key });
+    let own = tokio::task::block_in_place(|| registry::Registry::start(options)).unwrap();
+    let register = async |ca_file| {
+        let config = RegistryConfig { url: own.url(), credentials: None, ca_file };
+        AvroCodec::writing_avro(Registry::new(config).unwrap(), "", [declared(INPUT)]).await
+    };
+
+    assert!(own.url().starts_with("https://"));
+    let stranger = register(None).await.unwrap_err();
+    assert!(matches!(stranger, RegistryError::Unreachable { .. }), "{stranger:?}");
+    register(Some(authority.file("ca.crt"))).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
