@@ -120,6 +120,24 @@ pub(crate) fn consumer(kafka: &KafkaConfig, group: &str) -> ClientConfig {
     config
 }
 
+/// The settings of who reads a topic from beginning to end, outside of any group.
+pub(crate) fn reader(kafka: &KafkaConfig, group: &str) -> ClientConfig {
+    let mut config = client(kafka);
+    config
+        // librdkafka wants a name even where nothing is committed.
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        // Records that expired while they were being read are left out, not all others skipped (the default).
+        .set("auto.offset.reset", "earliest")
+        // As for consumers: what was aborted was never given up.
+        .set("isolation.level", "read_committed")
+        // The end must be told: after transactions it is no record.
+        .set("enable.partition.eof", "true")
+        .set("check.crcs", "true");
+    config
+}
+
 fn client(kafka: &KafkaConfig) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
@@ -190,6 +208,7 @@ mod tests {
 
             assert!(producer(&kafka).create_native_config().is_ok());
             assert!(consumer(&kafka, "group").create_native_config().is_ok());
+            assert!(reader(&kafka, "group").create_native_config().is_ok());
         }
     }
 

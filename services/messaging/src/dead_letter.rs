@@ -62,9 +62,7 @@ pub(crate) fn of(record: &Incoming, topic: String, group: &str, grounds: &Ground
         key: record.key.clone(),
         value: record.value.clone(),
         headers: headers_of(record, group, grounds),
-        timestamp: record.timestamp.map(|timestamp| match timestamp {
-            Timestamp::Create(ms) | Timestamp::LogAppend(ms) => ms,
-        }),
+        timestamp: record.timestamp.map(Timestamp::milliseconds),
     }
 }
 

@@ -24,7 +24,7 @@
 //!   of each queue again, with growing waits, until it succeeds or its attempts are spent.
 //! - *One bad event costs one event.* What can never succeed ([`HandleError::Permanent`], or no event at all),
 //!   or has spent its attempts, is dead-lettered with its key, bytes, headers and timestamp; the next of its
-//!   key gets its turn when the broker has acknowledged that.
+//!   key gets its turn when the broker has acknowledged that. A [`replay`] brings it back.
 //!
 //! What a service must do in turn:
 //! - Lock or version-check the row that a key stands for *before* emitting events of that key; otherwise the
@@ -43,7 +43,8 @@
 //! outbox rows ─▶ relay (one owner per bucket) ─▶ Kafka ─▶ acknowledged ─▶ deleted
 //! ```
 //! [`Messaging`] is the front door: [`Messaging::consume`] runs a handler, [`Messaging::relay`] the relay, and
-//! [`Messaging::outbox`] is for code that has a transaction of its own. No type of the Kafka client leaves
+//! [`Messaging::outbox`] is for code that has a transaction of its own; [`Messaging::replay`] is for operators'
+//! tools. No type of the Kafka client leaves
 //! this crate.
 
 mod avro;
@@ -63,6 +64,7 @@ pub mod outbox;
 mod parking;
 mod producer;
 mod record;
+pub mod replay;
 mod tls;
 
 pub use avro::{AvroCodec, Registry, RegistryConfig, RegistryCredentials, RegistryError};

@@ -12,6 +12,7 @@ use crate::consumer::{self, ConsumeError, ConsumerOptions, ConsumerState, Wiring
 use crate::metrics::ServiceMetrics;
 use crate::outbox::Relay;
 use crate::producer::SetupError;
+use crate::replay::{self, ReplayError};
 use crate::{Handler, KafkaConfig, Metrics, Outbox, Producer};
 
 /// The messaging of one service. Clones share everything.
@@ -123,6 +124,20 @@ impl Messaging {
             state: self.state.clone(),
         };
         consumer::run(wiring, topics, handler, shutdown).await
+    }
+
+    /// Replays dead letters of the service; see [`replay`].
+    ///
+    /// # Errors
+    /// See [`ReplayError`].
+    pub async fn replay(&self, request: &replay::Request) -> Result<replay::Report, ReplayError> {
+        let wiring = replay::Wiring {
+            kafka: self.kafka.clone(),
+            service: self.service,
+            pool: self.pool.clone(),
+            producer: self.producer.clone(),
+        };
+        replay::run(&wiring, request).await
     }
 
     /// Publishes the outbox until `shutdown`; it then finishes the rows in hand. Survives every outage. Run

@@ -34,6 +34,14 @@ pub(crate) enum Timestamp {
     LogAppend(i64),
 }
 
+impl Timestamp {
+    pub(crate) const fn milliseconds(self) -> i64 {
+        match self {
+            Self::Create(ms) | Self::LogAppend(ms) => ms,
+        }
+    }
+}
+
 impl Incoming {
     /// What it takes in memory, roughly: enough to bound a queue by.
     pub(crate) fn size(&self) -> usize {

@@ -126,24 +126,8 @@ impl Fetcher {
 
     fn record_of(&self, message: &BorrowedMessage<'_>) -> Option<Incoming> {
         let (topic, name) = self.names.get(message.topic())?;
-        let headers = message.headers().map(|headers| {
-            let owned = |header: rdkafka::message::Header<'_, &[u8]>| {
-                (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
-            };
-            headers.iter().map(owned).collect()
-        });
-        Some(Incoming {
-            source: Source { topic: *topic, name: name.clone(), partition: message.partition() },
-            offset: message.offset(),
-            timestamp: match message.timestamp() {
-                rdkafka::Timestamp::CreateTime(ms) => Some(Timestamp::Create(ms)),
-                rdkafka::Timestamp::LogAppendTime(ms) => Some(Timestamp::LogAppend(ms)),
-                rdkafka::Timestamp::NotAvailable => None,
-            },
-            key: message.key().map(<[u8]>::to_vec),
-            value: message.payload().map(<[u8]>::to_vec),
-            headers: headers.unwrap_or_default(),
-        })
+        let source = Source { topic: *topic, name: name.clone(), partition: message.partition() };
+        Some(incoming(source, message))
     }
 
     /// Stops fetching while the queue is full, without ceasing to poll.
@@ -161,6 +145,28 @@ impl Fetcher {
             Ok(()) => self.paused = !room,
             Err(error) => tracing::warn!(%error, "could not pause or resume fetching"),
         }
+    }
+}
+
+/// `message`, which came from `source`, free of the client.
+pub(crate) fn incoming(source: Source, message: &BorrowedMessage<'_>) -> Incoming {
+    let headers = message.headers().map(|headers| {
+        let owned = |header: rdkafka::message::Header<'_, &[u8]>| {
+            (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
+        };
+        headers.iter().map(owned).collect()
+    });
+    Incoming {
+        source,
+        offset: message.offset(),
+        timestamp: match message.timestamp() {
+            rdkafka::Timestamp::CreateTime(ms) => Some(Timestamp::Create(ms)),
+            rdkafka::Timestamp::LogAppendTime(ms) => Some(Timestamp::LogAppend(ms)),
+            rdkafka::Timestamp::NotAvailable => None,
+        },
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers: headers.unwrap_or_default(),
     }
 }
 

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::attempt::Attempt;
 use self::dead_letters::DeadLetters;
+pub(crate) use self::fetch::incoming;
 use self::inbound::{Inbound, Stop};
 use self::process::Processor;
 use self::retrier::Retrier;

@@ -16,7 +16,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::message::{Message, OwnedMessage};
+use rdkafka::message::{Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 use sqlx::PgPool;
@@ -119,6 +119,15 @@ impl Shop {
         let producer: ThreadedProducer<_> = self.client().create().unwrap();
         let topic = self.topic(topic);
         let record = BaseRecord::to(&topic).key(key).payload(value).timestamp(timestamp);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+        producer.flush(DEADLINE).unwrap();
+    }
+
+    /// Sends a record with headers as it is.
+    pub(crate) fn send_record(&self, topic: Topic, key: &str, value: &[u8], headers: OwnedHeaders) {
+        let producer: ThreadedProducer<_> = self.client().create().unwrap();
+        let topic = self.topic(topic);
+        let record = BaseRecord::to(&topic).key(key).payload(value).headers(headers);
         producer.send(record).map_err(|(error, _)| error).unwrap();
         producer.flush(DEADLINE).unwrap();
     }

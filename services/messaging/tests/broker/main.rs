@@ -14,3 +14,4 @@ mod outage;
 mod parking;
 mod poison;
 mod relay;
+mod replay;
