@@ -94,7 +94,7 @@ pub struct Report {
     pub run_id: Option<Uuid>,
     /// How many dead letters were looked at.
     pub read: usize,
-    /// Those that were selected, by partition and offset, and what became of each.
+    /// Those that were selected, those of a partition in order, and what became of each.
     pub selected: Vec<(DeadLetter, Verdict)>,
     /// Whether there are more than [`Request::records_max`] allowed.
     pub more: bool,

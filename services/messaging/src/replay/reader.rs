@@ -1,7 +1,8 @@
 //! Reads a dead-letter topic from beginning to end, once. On a thread of its own: the client blocks.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contract::Topic;
 use rdkafka::ClientConfig;
@@ -17,10 +18,12 @@ use crate::record::{Incoming, Source};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait for a record before looking whether anybody still wants one.
 const POLL_WAIT: Duration = Duration::from_millis(200);
+/// How long records may still come after the client said that it is at the end.
+const SETTLE_WAIT: Duration = Duration::from_secs(2);
 /// Records read ahead of who takes them.
 const AHEAD: usize = 1_000;
 
-/// Starts reading `topic`, called `name` in the cluster: what is there now, partition by partition.
+/// Starts reading `topic`, called `name` in the cluster: what is there now, each partition in order.
 pub(super) fn start(
     config: ClientConfig,
     topic: Topic,
@@ -48,52 +51,63 @@ fn read(
     if let Some(error) = found.error() {
         return Err(KafkaError::MetadataFetch(error.into()));
     }
-    let mut partitions: Vec<i32> = found.partitions().iter().map(|partition| partition.id()).collect();
-    partitions.sort_unstable();
+    let partitions: Vec<i32> = found.partitions().iter().map(|partition| partition.id()).collect();
+    drop(metadata);
     let name: Arc<str> = name.into();
+    let mut open = HashMap::new();
+    let mut assignment = TopicPartitionList::with_capacity(partitions.len());
     for partition in partitions {
-        let source = Source { topic, name: name.clone(), partition };
-        if !read_partition(&consumer, &source, records)? {
-            break;
+        let (low, high) = consumer.fetch_watermarks(&name, partition, PATIENCE)?;
+        if low < high {
+            assignment.add_partition_offset(&name, partition, Offset::Offset(low))?;
+            open.insert(partition, Ahead { next: low, high, ended_at: None });
         }
+    }
+    consumer.assign(&assignment)?;
+    while !open.is_empty() && !records.is_closed() {
+        match consumer.poll(POLL_WAIT) {
+            Some(Ok(message)) => {
+                let partition = message.partition();
+                // Beyond the end that was: given up after we began, perhaps by our doing.
+                let Some(ahead) = open.get_mut(&partition).filter(|ahead| message.offset() < ahead.high)
+                else {
+                    open.remove(&partition);
+                    continue;
+                };
+                ahead.next = message.offset() + 1;
+                let source = Source { topic, name: name.clone(), partition };
+                if records.blocking_send(Ok(incoming(source, &message))).is_err() {
+                    return Ok(());
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                if let Some(ahead) = open.get_mut(&partition) {
+                    ahead.ended_at.get_or_insert_with(Instant::now);
+                }
+            }
+            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
+            // The client tries again by itself; whoever waits for us sees that nothing comes.
+            Some(Err(error)) => tracing::warn!(%error, "could not read dead letters; trying again"),
+            None => {}
+        }
+        open.retain(|_, ahead| !ahead.is_done());
     }
     Ok(())
 }
 
-/// Reads one partition up to where it ends now; false if nobody wants more.
-fn read_partition(
-    consumer: &BaseConsumer,
-    source: &Source,
-    records: &mpsc::Sender<Result<Incoming, KafkaError>>,
-) -> KafkaResult<bool> {
-    let (low, high) = consumer.fetch_watermarks(&source.name, source.partition, PATIENCE)?;
-    let mut assignment = TopicPartitionList::with_capacity(1);
-    assignment.add_partition_offset(&source.name, source.partition, Offset::Offset(low))?;
-    consumer.assign(&assignment)?;
-    while !records.is_closed() && low < high {
-        match consumer.poll(POLL_WAIT) {
-            // A record of the partition before, fetched ahead, is not of this one.
-            Some(Ok(message)) if message.partition() != source.partition => {}
-            // Given up after we began, perhaps by our doing.
-            Some(Ok(message)) if message.offset() >= high => return Ok(true),
-            Some(Ok(message)) => {
-                let last = message.offset() + 1 >= high;
-                if records.blocking_send(Ok(incoming(source.clone(), &message))).is_err() {
-                    return Ok(false);
-                }
-                if last {
-                    return Ok(true);
-                }
-            }
-            // The end may be no record: a transaction's marker has an offset as well.
-            Some(Err(KafkaError::PartitionEOF(partition))) if partition == source.partition => {
-                return Ok(true);
-            }
-            Some(Err(KafkaError::PartitionEOF(_))) | None => {}
-            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
-            // The client tries again by itself; whoever waits for us sees that nothing comes.
-            Some(Err(error)) => tracing::warn!(%error, "could not read dead letters; trying again"),
-        }
+/// What is ahead in a partition.
+struct Ahead {
+    next: i64,
+    /// Where it ended when we began.
+    high: i64,
+    /// Since when the client says that nothing more comes.
+    ended_at: Option<Instant>,
+}
+
+impl Ahead {
+    /// The last place may be no record: a transaction's marker has an offset as well. So the client's word is
+    /// taken for it, but not at once: a record that the broker had was once missed by it, under load.
+    fn is_done(&self) -> bool {
+        self.next >= self.high || self.ended_at.is_some_and(|ended_at| ended_at.elapsed() >= SETTLE_WAIT)
     }
-    Ok(!records.is_closed())
 }
