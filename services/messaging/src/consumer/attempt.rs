@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::effects::AfterCommit;
 use crate::outbox::AppendError;
 use crate::parking::{Arrivals, Head, Parking};
 use crate::{Deduplication, Delivery, Effects, HandleError, Handler, Outbox, inbox};
@@ -41,6 +42,15 @@ pub(super) struct Taken {
     pub(super) parked_keys: HashSet<Vec<u8>>,
 }
 
+/// What follows a commit.
+#[derive(Default)]
+struct Sequel {
+    /// Whether something is to be published.
+    emitted: bool,
+    /// What the handler asked to be told.
+    after_commit: AfterCommit,
+}
+
 impl<H: Handler> Attempt<H> {
     /// Handles those of `arrivals` that are new and not behind a parked event, all or none. Of those that the
     /// handler recognises by its own rows it cannot tell whether they are new.
@@ -56,11 +66,11 @@ impl<H: Handler> Attempt<H> {
 
     async fn transact(&self, deliveries: &[Delivery]) -> Result<HashSet<Uuid>, HandleError> {
         let mut tx = self.pool.begin().await?;
-        let (new, emitted) = self.take_effect(&mut tx, deliveries).await?;
+        let (new, sequel) = self.take_effect(&mut tx, deliveries).await?;
         // Without new events there is nothing to commit.
         if !new.is_empty() {
             tx.commit().await?;
-            self.notify(emitted);
+            self.follow_up(sequel);
         }
         Ok(new)
     }
@@ -74,10 +84,10 @@ impl<H: Handler> Attempt<H> {
         delivery: Delivery,
     ) -> Result<bool, HandleError> {
         self.bounded(self.timeout + GRACE, async {
-            let (new, emitted) = self.take_effect(&mut tx, &[delivery]).await?;
+            let (new, sequel) = self.take_effect(&mut tx, &[delivery]).await?;
             self.parking.remove(&mut tx, head).await?;
             tx.commit().await?;
-            self.notify(emitted);
+            self.follow_up(sequel);
             Ok(!new.is_empty())
         })
         .await
@@ -98,16 +108,18 @@ impl<H: Handler> Attempt<H> {
         }
     }
 
-    /// Lets the new ones of `deliveries` have their effect. Returns their ids, and whether something is to be
-    /// published.
+    /// Lets the new ones of `deliveries` have their effect. Returns their ids, and what is to follow the commit.
     async fn take_effect(
         &self,
         conn: &mut PgConnection,
         deliveries: &[Delivery],
-    ) -> Result<(HashSet<Uuid>, bool), HandleError> {
+    ) -> Result<(HashSet<Uuid>, Sequel), HandleError> {
         let new = self.claim(conn, deliveries).await?;
-        let emitted = if new.is_empty() { false } else { self.act(conn, &only(&new, deliveries)).await? };
-        Ok((new, emitted))
+        if new.is_empty() {
+            return Ok((new, Sequel::default()));
+        }
+        let sequel = self.act(conn, &only(&new, deliveries)).await?;
+        Ok((new, sequel))
     }
 
     /// The ids of those of `deliveries` that are the handler's to look at.
@@ -123,17 +135,17 @@ impl<H: Handler> Attempt<H> {
         }
     }
 
-    /// Lets the handler act and appends what it emitted; tells whether there was anything.
-    async fn act(&self, conn: &mut PgConnection, deliveries: &[Delivery]) -> Result<bool, HandleError> {
+    /// Lets the handler act and appends what it emitted.
+    async fn act(&self, conn: &mut PgConnection, deliveries: &[Delivery]) -> Result<Sequel, HandleError> {
         let mut fx = Effects::new(conn, Timestamp::now());
         // A panic is an event's doing like any other error, and must not take the whole consumer down.
         AssertUnwindSafe(self.handler.handle(&mut fx, deliveries))
             .catch_unwind()
             .await
             .unwrap_or_else(|panic| Err(panicked(&*panic)))?;
-        let emitted = fx.into_outgoing();
+        let (emitted, after_commit) = fx.into_parts();
         match self.outbox.append(conn, &emitted).await {
-            Ok(()) => Ok(!emitted.is_empty()),
+            Ok(()) => Ok(Sequel { emitted: !emitted.is_empty(), after_commit }),
             Err(AppendError::Insert(error)) => Err(error.into()),
             Err(error @ (AppendError::TooLarge { .. } | AppendError::Encode(_))) => {
                 Err(HandleError::permanent_because("what follows from the event cannot be published", error))
@@ -141,10 +153,11 @@ impl<H: Handler> Attempt<H> {
         }
     }
 
-    fn notify(&self, emitted: bool) {
-        if emitted {
+    fn follow_up(&self, sequel: Sequel) {
+        if sequel.emitted {
             self.outbox.notify();
         }
+        sequel.after_commit.into_iter().for_each(|notice| notice());
     }
 
     async fn database_answers(&self) -> bool {
