@@ -4,7 +4,9 @@
 //! what follows, and save it; the property tests ask the very same functions.
 
 pub mod catalogue;
+pub mod payment;
 pub mod pricing;
 pub mod saga;
+pub mod shipment;
 pub mod stock;
 pub mod warehouse;

@@ -1,5 +1,6 @@
-//! Orders and stock in a world that delivers twice, late, in any order, or not in time: whatever happens, every
-//! order ends exactly once and no unit of stock is made or lost.
+//! Orders, stock, money and parcels in a world that delivers twice, late, in any order, or not in time: whatever
+//! happens, every order ends exactly once, no unit of stock is made or lost, money is kept for confirmed orders
+//! only, and no other parcel leaves.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,6 +11,8 @@
 
 #[path = "world/model.rs"]
 mod model;
+#[path = "world/outside.rs"]
+mod outside;
 
 use contract::Step;
 use model::{Action, World};
@@ -31,6 +34,7 @@ fn any_action() -> impl Strategy<Value = Action> {
         8 => any::<prop::sample::Index>().prop_map(Action::Deliver),
         2 => any::<prop::sample::Index>().prop_map(Action::DeliverAndKeep),
         1 => any::<prop::sample::Index>().prop_map(Action::Refuse),
+        1 => any::<prop::sample::Index>().prop_map(Action::GiveUp),
         1 => (1..20_u32).prop_map(Action::Restock),
         1 => (0..20_u32).prop_map(Action::Count),
         2 => (1..40_u64).prop_map(Action::Wait),
@@ -70,6 +74,8 @@ proptest! {
         world.assert_stock_is_balanced();
         world.assert_nothing_is_held();
         world.assert_what_was_sold_is_what_was_confirmed();
+        world.assert_money_is_taken_for_confirmed_orders_only();
+        world.assert_confirmed_orders_are_delivered_and_no_others_are_booked();
     }
 
     #[test]
@@ -83,5 +89,7 @@ proptest! {
         world.assert_stock_is_balanced();
         world.assert_nothing_is_held();
         world.assert_what_was_sold_is_what_was_confirmed();
+        world.assert_money_is_taken_for_confirmed_orders_only();
+        world.assert_confirmed_orders_are_delivered_and_no_others_are_booked();
     }
 }

@@ -4,13 +4,17 @@ use std::{collections::BTreeMap, time::Duration};
 
 use contract::{CancelReason, NotificationKind, OrderId, ProductId, Step, StockItem};
 use domain::{
+    payment::{PaymentInput, PaymentNews, PaymentStatus},
     saga::{Announcement, Effect, Input, OrderSaga, OrderStatus, SagaConfig, Timeouts, advance},
+    shipment::{ShipmentInput, ShipmentNews, ShipmentStatus},
     stock::StockLevel,
     warehouse::{Outcome, Reservation, ReservationStatus, Warehouse},
 };
 use jiff::Timestamp;
 use proptest::sample::Index;
 use uuid::Uuid;
+
+use crate::outside::{Call, Payments, Provider, Reply, Shipments};
 
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,8 +30,10 @@ pub(crate) enum Action {
     },
     Deliver(Index),
     DeliverAndKeep(Index),
-    /// The message's receiver answers no, as a payment provider may.
+    /// The provider that is called answers no.
     Refuse(Index),
+    /// Whoever waits for the provider that is called gives up; the call may still arrive.
+    GiveUp(Index),
     Restock(u32),
     Count(u32),
     Wait(u64),
@@ -42,7 +48,10 @@ enum Message {
     Answer(OrderId, Input),
     ConfirmedToInventory(OrderId),
     ConfirmedToShipping(OrderId),
-    CancelledToInventory(OrderId),
+    Cancelled(OrderId, Step),
+    Call(OrderId, Step, Call),
+    Reply(OrderId, Step, Reply),
+    Arrived(OrderId),
     ToNotification(OrderId, NotificationKind),
 }
 
@@ -62,6 +71,8 @@ pub(crate) struct World {
     orders: BTreeMap<OrderId, Order>,
     levels: BTreeMap<ProductId, StockLevel>,
     reservations: BTreeMap<OrderId, Reservation>,
+    payments: Payments,
+    shipments: Shipments,
     network: Vec<Message>,
     units: i128,
 }
@@ -76,6 +87,8 @@ impl World {
             orders: BTreeMap::new(),
             levels: [(product("burger"), level(8)), (product("pizza"), level(3))].into(),
             reservations: BTreeMap::new(),
+            payments: Payments::default(),
+            shipments: Shipments::default(),
             network: Vec::new(),
             units: 11,
         }
@@ -94,14 +107,22 @@ impl World {
             }
             Action::Refuse(index) if !self.network.is_empty() => {
                 let index = index.index(self.network.len());
-                if let Message::Request(order, step @ (Step::Payment | Step::Shipping)) = self.network[index]
-                {
+                if let Message::Call(id, step, Call::Do) = self.network[index] {
                     self.network.swap_remove(index);
-                    self.send_failure(order, step, CancelReason::StepRefused);
+                    let reply = self.provider_of(step).refuse(id);
+                    self.network.push(Message::Reply(id, step, reply));
+                }
+            }
+            Action::GiveUp(index) if !self.network.is_empty() => {
+                let index = index.index(self.network.len());
+                match self.network[index] {
+                    Message::Call(id, Step::Payment, Call::Do) => self.pay(id, PaymentInput::GivenUp),
+                    Message::Call(id, Step::Shipping, Call::Do) => self.ship(id, ShipmentInput::GivenUp),
+                    _ => {}
                 }
             }
             // Nothing is on its way.
-            Action::Deliver(_) | Action::DeliverAndKeep(_) | Action::Refuse(_) => {}
+            Action::Deliver(_) | Action::DeliverAndKeep(_) | Action::Refuse(_) | Action::GiveUp(_) => {}
             Action::Restock(quantity) => self.change_burgers(|level| level.restock(quantity).unwrap()),
             Action::Count(quantity) => self.change_burgers(|level| level.set(quantity.into()).unwrap()),
             Action::Wait(seconds) => self.now += Duration::from_secs(seconds),
@@ -156,6 +177,48 @@ impl World {
         }
     }
 
+    /// By the provider's own books: captured − refunded is what confirmed orders cost, to the order.
+    pub(crate) fn assert_money_is_taken_for_confirmed_orders_only(&self) {
+        for (id, order) in &self.orders {
+            let is_paid = self.config.steps.contains(&Step::Payment);
+            let wanted = is_paid && order.saga.status == OrderStatus::Completed;
+            let status = self.payments.statuses.get(id);
+            assert_eq!(
+                self.payments.provider.done.contains(id),
+                wanted,
+                "{id}: {status:?}, {:?}",
+                order.saga
+            );
+            assert_eq!(
+                status == Some(&PaymentStatus::Captured),
+                wanted,
+                "{id}: {status:?}, {:?}",
+                order.saga
+            );
+        }
+    }
+
+    /// By the carrier's own books, and by ours: confirmed orders are delivered, and no other is booked.
+    pub(crate) fn assert_confirmed_orders_are_delivered_and_no_others_are_booked(&self) {
+        for (id, order) in &self.orders {
+            let is_shipped = self.config.steps.contains(&Step::Shipping);
+            let wanted = is_shipped && order.saga.status == OrderStatus::Completed;
+            let status = self.shipments.statuses.get(id);
+            assert_eq!(
+                self.shipments.carrier.done.contains(id),
+                wanted,
+                "{id}: {status:?}, {:?}",
+                order.saga
+            );
+            assert_eq!(
+                status == Some(&ShipmentStatus::Delivered),
+                wanted,
+                "{id}: {status:?}, {:?}",
+                order.saga
+            );
+        }
+    }
+
     fn units_of(&self, status: ReservationStatus) -> u64 {
         let of_status = self.reservations.values().filter(|reservation| reservation.status == status);
         of_status.flat_map(|reservation| &reservation.items).map(|item| u64::from(item.quantity)).sum()
@@ -176,17 +239,41 @@ impl World {
     fn receive(&mut self, message: Message) {
         match message {
             Message::Request(id, Step::Inventory) => self.request_stock(id),
-            Message::Request(id, step @ (Step::Payment | Step::Shipping)) => self.answer_yes(id, step),
+            Message::Request(id, Step::Payment) => self.pay(id, PaymentInput::Asked),
+            Message::Request(id, Step::Shipping) => self.ship(id, ShipmentInput::Asked),
             Message::Answer(id, input) => self.tell(id, input),
             Message::ConfirmedToInventory(id) => {
                 let (items, now) = (self.orders[&id].items.clone(), self.now);
                 self.in_warehouse(|warehouse| warehouse.on_confirmed(id, &items, now).unwrap());
             }
-            Message::ConfirmedToShipping(id) => self.network.push(Message::Answer(id, Input::Delivered)),
-            Message::CancelledToInventory(id) => {
+            Message::ConfirmedToShipping(id) => self.ship(id, ShipmentInput::OrderConfirmed),
+            Message::Cancelled(id, Step::Inventory) => {
                 let now = self.now;
                 self.in_warehouse(|warehouse| warehouse.on_cancelled(id, now).unwrap());
             }
+            Message::Cancelled(id, Step::Payment) => self.pay(id, PaymentInput::OrderCancelled),
+            Message::Cancelled(id, Step::Shipping) => self.ship(id, ShipmentInput::OrderCancelled),
+            Message::Call(id, step, call) => {
+                let reply = self.provider_of(step).call(id, call);
+                self.network.push(Message::Reply(id, step, reply));
+            }
+            Message::Reply(id, Step::Payment, reply) => self.pay(
+                id,
+                match reply {
+                    Reply::Done => PaymentInput::Captured,
+                    Reply::Refused => PaymentInput::Declined,
+                    Reply::Undone => PaymentInput::Reversed,
+                },
+            ),
+            Message::Reply(id, _, reply) => self.ship(
+                id,
+                match reply {
+                    Reply::Done => ShipmentInput::Booked,
+                    Reply::Refused => ShipmentInput::Refused,
+                    Reply::Undone => ShipmentInput::Reversed,
+                },
+            ),
+            Message::Arrived(id) => self.ship(id, ShipmentInput::Arrived),
             Message::ToNotification(id, kind) => {
                 self.network.push(Message::Answer(id, Input::Notified(kind)));
             }
@@ -202,6 +289,44 @@ impl World {
             outcome @ (Outcome::Sold | Outcome::Released { .. } | Outcome::Oversold { .. }) => {
                 panic!("a request led to {outcome:?}")
             }
+        }
+    }
+
+    fn provider_of(&mut self, step: Step) -> &mut Provider {
+        if step == Step::Payment { &mut self.payments.provider } else { &mut self.shipments.carrier }
+    }
+
+    fn pay(&mut self, id: OrderId, input: PaymentInput) {
+        let (news, call) = self.payments.hear(id, input);
+        self.network.extend(call.map(|call| Message::Call(id, Step::Payment, call)));
+        match news {
+            Some(PaymentNews::Captured) => self.answer_yes(id, Step::Payment),
+            Some(PaymentNews::Declined) => {
+                self.send_failure(id, Step::Payment, CancelReason::PaymentDeclined)
+            }
+            Some(PaymentNews::Unavailable | PaymentNews::TooLate) => {
+                self.send_failure(id, Step::Payment, CancelReason::StepRefused);
+            }
+            Some(PaymentNews::Refunded) | None => {}
+        }
+    }
+
+    fn ship(&mut self, id: OrderId, input: ShipmentInput) {
+        let (news, call) = self.shipments.hear(id, input);
+        self.network.extend(call.map(|call| Message::Call(id, Step::Shipping, call)));
+        if self.shipments.statuses.get(&id) == Some(&ShipmentStatus::Dispatched) {
+            let order = &self.orders[&id].saga.status;
+            assert!(!matches!(order, OrderStatus::Cancelled { .. }), "{id} left although it is {order:?}");
+            self.network.push(Message::Arrived(id));
+        }
+        match news {
+            Some(ShipmentNews::Scheduled) => self.answer_yes(id, Step::Shipping),
+            Some(ShipmentNews::Refused) => self.send_failure(id, Step::Shipping, CancelReason::NotShippable),
+            Some(ShipmentNews::Unavailable | ShipmentNews::TooLate) => {
+                self.send_failure(id, Step::Shipping, CancelReason::StepRefused);
+            }
+            Some(ShipmentNews::Delivered) => self.network.push(Message::Answer(id, Input::Delivered)),
+            Some(ShipmentNews::Cancelled) | None => {}
         }
     }
 
@@ -237,7 +362,8 @@ impl World {
                 Announcement::Completed => order.endings.push("COMPLETED"),
                 Announcement::Cancelled { .. } => {
                     order.endings.push("CANCELLED");
-                    self.network.push(Message::CancelledToInventory(id));
+                    let steps = self.config.steps.iter();
+                    self.network.extend(steps.map(|step| Message::Cancelled(id, *step)));
                     self.network.push(Message::ToNotification(id, NotificationKind::Cancelled));
                 }
             }
