@@ -155,7 +155,15 @@ pub fn settings_of(service: Service) -> Vec<Setting> {
             Setting { key: "initialStock", variable: "INVENTORY_INITIAL_STOCK", form: Form::Stock },
             Setting { key: "reservationTtl", variable: "INVENTORY_RESERVATION_TTL", form: Form::Duration },
         ],
-        Service::Payment | Service::Shipping => &[],
+        Service::Payment => &[
+            Setting { key: "budget", variable: "PAYMENT_BUDGET", form: Form::Duration },
+            Setting { key: "simulator", variable: "PAYMENT_SIMULATOR", form: Form::Text },
+        ],
+        Service::Shipping => &[
+            Setting { key: "budget", variable: "SHIPPING_BUDGET", form: Form::Duration },
+            Setting { key: "transit", variable: "SHIPPING_TRANSIT", form: Form::Duration },
+            Setting { key: "simulator", variable: "SHIPPING_SIMULATOR", form: Form::Text },
+        ],
         Service::Notification => &[
             Setting { key: "smtpUrl", variable: "SMTP_URL", form: Form::SmtpUrl },
             Setting { key: "mailFrom", variable: "MAIL_FROM", form: Form::Text },

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -15,6 +16,7 @@ use messaging::{Sasl, Security, Tls};
 use secrecy::SecretString;
 
 use crate::events::EventsConfig;
+use crate::provider::simulator::Conduct;
 
 /// The order services: one binary, one role per process.
 #[derive(Debug, Parser)]
@@ -36,6 +38,10 @@ pub enum Command {
     Order(Box<Config>),
     /// Keep the stock: reserve, release, sell.
     Inventory(Box<Config>),
+    /// Capture customers' money, and give it back.
+    Payment(Box<Config>),
+    /// Have orders carried to customers.
+    Shipping(Box<Config>),
     /// Tell customers about their orders.
     Notification(Box<Config>),
     /// Every service in this process, each on its own port and database; for development.
@@ -86,6 +92,12 @@ pub struct Config {
     /// The inventory service.
     #[command(flatten)]
     pub inventory: InventoryConfig,
+    /// The payment service.
+    #[command(flatten)]
+    pub payment: PaymentConfig,
+    /// The shipping service.
+    #[command(flatten)]
+    pub shipping: ShippingConfig,
     /// The notification service.
     #[command(flatten)]
     pub notification: NotificationConfig,
@@ -173,6 +185,33 @@ pub struct InventoryConfig {
     /// How long a reservation is held for an order that is not decided.
     #[arg(long, env = "INVENTORY_RESERVATION_TTL", default_value = "15m", value_parser = duration)]
     pub inventory_reservation_ttl: Duration,
+}
+
+/// What the payment service can be told.
+#[derive(Debug, Clone, Args)]
+pub struct PaymentConfig {
+    /// How long an order's payment is asked for before it fails. Less than SAGA_STEP_TIMEOUT, so that orders
+    /// learn the reason.
+    #[arg(long, env = "PAYMENT_BUDGET", default_value = "20s", value_parser = duration)]
+    pub payment_budget: Duration,
+    /// How the simulated provider behaves at first, as JSON: latencyMs, failureRate, outage, refusedCustomers.
+    #[arg(long, env = "PAYMENT_SIMULATOR", default_value = "{}", value_parser = Conduct::from_str)]
+    pub payment_simulator: Conduct,
+}
+
+/// What the shipping service can be told.
+#[derive(Debug, Clone, Args)]
+pub struct ShippingConfig {
+    /// How long a carrier is asked to take an order's parcel before it fails. Less than SAGA_STEP_TIMEOUT, so
+    /// that orders learn the reason.
+    #[arg(long, env = "SHIPPING_BUDGET", default_value = "20s", value_parser = duration)]
+    pub shipping_budget: Duration,
+    /// How long a parcel travels; with 0s it arrives as it leaves.
+    #[arg(long, env = "SHIPPING_TRANSIT", default_value = "3s", value_parser = duration)]
+    pub shipping_transit: Duration,
+    /// How the simulated carrier behaves at first, as JSON: latencyMs, failureRate, outage, refusedCustomers.
+    #[arg(long, env = "SHIPPING_SIMULATOR", default_value = "{\"refusedCustomers\":\"remote-\"}", value_parser = Conduct::from_str)]
+    pub shipping_simulator: Conduct,
 }
 
 /// What the notification service can be told.

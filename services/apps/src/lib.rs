@@ -7,10 +7,13 @@
 //! |---|---|
 //! | [`order`] | takes orders over HTTP and leads each to its end |
 //! | [`inventory`] | holds the stock |
+//! | [`payment`] | captures customers' money and gives it back |
+//! | [`shipping`] | has parcels carried to customers |
 //! | [`notification`] | tells customers about their orders |
 //! | [`config`], [`events`], [`telemetry`], [`runtime`] | from environment to running process and back |
 //! | [`admin`], [`health`] | probes, metrics, log level |
 //! | [`http`], [`problem`], [`body`] | what every public API shares |
+//! | [`provider`] | how payment and shipping ask somebody outside |
 //! | [`prepare_database`] | one database and one role per service |
 
 pub mod admin;
@@ -22,8 +25,11 @@ pub mod http;
 pub mod inventory;
 pub mod notification;
 pub mod order;
+pub mod payment;
 pub mod prepare_database;
 pub mod problem;
+pub mod provider;
 pub mod runtime;
 pub mod service;
+pub mod shipping;
 pub mod telemetry;

@@ -14,6 +14,8 @@ async fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Order(config) => run(*config, &[Service::Order]).await,
         Command::Inventory(config) => run(*config, &[Service::Inventory]).await,
+        Command::Payment(config) => run(*config, &[Service::Payment]).await,
+        Command::Shipping(config) => run(*config, &[Service::Shipping]).await,
         Command::Notification(config) => run(*config, &[Service::Notification]).await,
         Command::All(config) => run(*config, Service::ALL).await,
         Command::PrepareDatabase(config) => {

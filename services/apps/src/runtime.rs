@@ -25,6 +25,7 @@ use crate::admin::{self, Exposition};
 use crate::config::Config;
 use crate::health::{self, Check, Health, Phase};
 use crate::http;
+use crate::provider::simulator::{self, Simulators};
 use crate::service::{self, Context, Parts, Role};
 use crate::telemetry::LogLevel;
 
@@ -47,6 +48,7 @@ pub struct Start {
     config: Arc<Config>,
     health: Health,
     exposition: Exposition,
+    simulators: Simulators,
     messaging_metrics: messaging::Metrics,
     http_metrics: http::Metrics,
     /// Several services in this process: each has its own port and database.
@@ -124,10 +126,12 @@ impl Process {
         config.validate(services).context("the configuration is invalid")?;
         let config = Arc::new(config);
         let (health, exposition) = (Health::default(), Exposition::default());
+        let simulators = Simulators::default();
         let mut admin = Stage::default();
         let listener = bind(config.admin_addr).await?;
         let admin_address = listener.local_addr()?;
-        let routes = admin::router(health.clone(), exposition.clone(), log_level);
+        let routes = admin::router(health.clone(), exposition.clone(), log_level)
+            .merge(simulator::routes(simulators.clone()));
         let serving = http::serve(listener, routes, admin.stop.clone());
         admin.spawn("admin port".to_owned(), async move { Ok(serving.await?) });
         admin.spawn("ticker".to_owned(), tick(health.clone(), admin.stop.clone()));
@@ -140,6 +144,7 @@ impl Process {
             config: config.clone(),
             health: health.clone(),
             exposition,
+            simulators,
         };
         let mut running = Vec::new();
         for service in services {
@@ -224,6 +229,7 @@ impl Start {
             messaging: messaging.clone(),
             exposition: self.exposition.clone(),
             health: self.health.clone(),
+            simulators: self.simulators.clone(),
             closing: front.stop.clone(),
             shutdown: loops.stop.clone(),
         };

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::Exposition;
 use crate::config::Config;
 use crate::health::Health;
+use crate::provider::simulator::Simulators;
 use crate::runtime::{Running, Start};
 
 /// A service of the order system, as the runtime sees it. Its consumer, its relay, its probes and its HTTP
@@ -47,6 +48,8 @@ pub struct Context {
     pub exposition: Exposition,
     /// Loops report their progress here.
     pub health: Health,
+    /// Simulated providers are made known here, so that the admin port can change how they behave.
+    pub simulators: Simulators,
     /// Asks requests that wait for something to be answered now, because the process stops.
     pub closing: CancellationToken,
     /// Ends the service's [`Task`]s. Fires after requests and events have come to rest.
@@ -86,7 +89,8 @@ pub async fn start(service: Service, start: &Start) -> Result<Running> {
     match service {
         Service::Order => start.role::<crate::order::Order>().await,
         Service::Inventory => start.role::<crate::inventory::Inventory>().await,
-        Service::Payment | Service::Shipping => anyhow::bail!("the {service} service is not built yet"),
+        Service::Payment => start.role::<crate::payment::Payment>().await,
+        Service::Shipping => start.role::<crate::shipping::Shipping>().await,
         Service::Notification => start.role::<crate::notification::Notification>().await,
     }
 }

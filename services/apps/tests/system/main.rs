@@ -10,6 +10,7 @@
 mod avro;
 mod end_to_end;
 mod faults;
+mod full_saga;
 mod lifecycle;
 mod order_api;
 mod order_saga;

@@ -73,6 +73,8 @@ impl Realm {
         let mut config = match cli.unwrap().command {
             Command::Order(config)
             | Command::Inventory(config)
+            | Command::Payment(config)
+            | Command::Shipping(config)
             | Command::Notification(config)
             | Command::All(config) => *config,
             Command::PrepareDatabase(_) => panic!("not a service"),

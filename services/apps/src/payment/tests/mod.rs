@@ -1,0 +1,265 @@
+//! The payment service against a real database, and a provider that behaves as a test says.
+
+use std::time::Duration;
+
+use contract::{
+    Address, CancelReason, Contact, Currency, Envelope, Event, InventoryReserved, Money, OrderCancelled,
+    OrderDetails, OrderId, PaymentFailed, PaymentFailure, Service,
+};
+use devcluster::testing;
+use jiff::Timestamp;
+use messaging::{Delivery, Effects, Handler, KafkaConfig, Messaging, Security};
+use prometheus::Registry;
+use sqlx::PgPool;
+use tokio::sync::mpsc::Receiver;
+use uuid::Uuid;
+
+use super::desk::PaymentDesk;
+use super::handler::PaymentHandler;
+use super::metrics::Metrics;
+use super::provider::SimulatedProvider;
+use super::store::Task;
+use super::{Payment, Role};
+use crate::provider::gate::Gate;
+use crate::provider::simulator::{Conduct, Simulator};
+use crate::provider::worker::{Desk, Handover, LEASE};
+
+/// One test's payment service, whose worker runs when the test says.
+struct Till {
+    pool: PgPool,
+    handler: PaymentHandler,
+    desk: PaymentDesk<SimulatedProvider>,
+    simulator: Simulator,
+    _handed_over: Receiver<Vec<Task>>,
+}
+
+impl Till {
+    async fn open() -> Self {
+        let url = tokio::task::block_in_place(|| testing::postgres().create_database("payment"));
+        let pool = PgPool::connect(&url).await.unwrap();
+        messaging::migrate(&pool).await.unwrap();
+        Payment::migrations().run(&pool).await.unwrap();
+        let registry = Registry::new();
+        let metrics = messaging::Metrics::register(&registry).unwrap();
+        let messaging = Messaging::new(nowhere(), Service::Payment, pool.clone(), &metrics).unwrap();
+        let metrics = Metrics::register(&registry).unwrap();
+        let simulator = Simulator::default();
+        let desk = PaymentDesk {
+            pool: pool.clone(),
+            outbox: messaging.outbox().clone(),
+            provider: SimulatedProvider::new(simulator.clone()),
+            gate: Gate::register("payment", &registry).unwrap(),
+            budget: Duration::from_secs(3600),
+            metrics: metrics.clone(),
+        };
+        let (handover, handed_over) = Handover::new();
+        let handler = PaymentHandler::new(handover, metrics);
+        Self { pool, handler, desk, simulator, _handed_over: handed_over }
+    }
+
+    /// Hands over `events` in one batch, and returns what was emitted.
+    async fn react(&self, events: &[Event]) -> Vec<Event> {
+        let batch: Vec<Delivery> = events.iter().map(delivery).collect();
+        let mut tx = self.pool.begin().await.unwrap();
+        let mut effects = Effects::new(&mut tx, Timestamp::now());
+        self.handler.handle(&mut effects, &batch).await.unwrap();
+        let outgoing = effects.into_outgoing();
+        tx.commit().await.unwrap();
+        outgoing.into_iter().map(|envelope| envelope.event).collect()
+    }
+
+    /// What the worker has to do when every lease and every wait is over.
+    async fn due(&self) -> Vec<Task> {
+        let later = Timestamp::now() + LEASE * 2;
+        self.desk.take(later, later, 100).await.unwrap()
+    }
+
+    /// Asks the provider for everything, and saves its answers.
+    async fn work(&self) {
+        let mut reports = Vec::new();
+        for task in self.due().await {
+            reports.push(self.desk.attempt(task).await);
+        }
+        self.desk.finish(reports).await.unwrap();
+    }
+
+    async fn status(&self, order: OrderId) -> String {
+        sqlx::query_scalar("SELECT status FROM payments WHERE order_id = $1")
+            .bind(order.as_uuid())
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    /// The topics of what waits in the outbox.
+    async fn told(&self) -> Vec<String> {
+        sqlx::query_scalar("SELECT topic FROM outbox ORDER BY id").fetch_all(&self.pool).await.unwrap()
+    }
+}
+
+/// A broker that nobody needs: what is emitted stays in the outbox.
+fn nowhere() -> KafkaConfig {
+    KafkaConfig {
+        bootstrap_servers: "127.0.0.1:1".into(),
+        security: Security::Plaintext,
+        client_id: "test".into(),
+        topic_prefix: String::new(),
+    }
+}
+
+fn delivery(event: &Event) -> Delivery {
+    let envelope = Envelope::new(event.clone(), "story".parse().unwrap(), Timestamp::now());
+    Delivery { key: event.key(), topic: event.topic(), envelope, partition: 0, offset: 0 }
+}
+
+fn new_order() -> OrderId {
+    OrderId::new(Uuid::now_v7())
+}
+
+fn details(customer: &str) -> OrderDetails {
+    let customer = Contact {
+        customer_id: customer.parse().unwrap(),
+        first_name: "Ada".into(),
+        last_name: String::new(),
+        email: None,
+        phone: None,
+    };
+    let total = Money::new(899, Currency::USD);
+    OrderDetails { customer, ship_to: Address::default(), items: Vec::new(), total }
+}
+
+fn asked_by(order_id: OrderId, customer: &str) -> Event {
+    let (items, expires_at) = (Vec::new(), Timestamp::MAX);
+    InventoryReserved { order_id, items, expires_at, details: details(customer) }.into()
+}
+
+fn asked(order_id: OrderId) -> Event {
+    asked_by(order_id, "ada")
+}
+
+fn cancelled(order_id: OrderId) -> Event {
+    let (reason, detail) = (CancelReason::StepTimedOut, String::new());
+    OrderCancelled { order_id, details: details("ada"), reason, detail }.into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_is_captured_once_however_often_it_is_asked_for() {
+    let till = Till::open().await;
+    let order = new_order();
+
+    assert_eq!(till.react(&[asked(order), asked(order)]).await, []);
+    assert_eq!(till.react(&[asked(order)]).await, []);
+    till.work().await;
+    assert_eq!(till.react(&[asked(order)]).await, []);
+    till.work().await;
+
+    assert_eq!(till.status(order).await, "CAPTURED");
+    assert_eq!(till.told().await, ["payments.captured"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_customer_fails_with_the_reason() {
+    let till = Till::open().await;
+    let order = new_order();
+
+    till.react(&[asked_by(order, "refused-ada")]).await;
+    till.work().await;
+
+    assert_eq!(till.status(order).await, "FAILED");
+    assert_eq!(till.told().await, ["payments.failed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_order_gets_its_money_back_once() {
+    let till = Till::open().await;
+    let order = new_order();
+    till.react(&[asked(order)]).await;
+    till.work().await;
+
+    till.react(&[cancelled(order)]).await;
+    till.work().await;
+    till.react(&[cancelled(order), asked(order)]).await;
+    till.work().await;
+
+    assert_eq!(till.status(order).await, "REFUNDED");
+    assert_eq!(till.told().await, ["payments.captured", "payments.refunded"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_comes_after_the_cancellation_is_refused_once() {
+    let till = Till::open().await;
+    let order = new_order();
+
+    assert_eq!(till.react(&[cancelled(order)]).await, []);
+    let told = till.react(&[asked(order)]).await;
+    let told_again = till.react(&[asked(order), cancelled(order)]).await;
+    till.work().await;
+
+    let (reason, detail) = (PaymentFailure::OrderCancelled, "the order had been cancelled".to_owned());
+    assert_eq!(told, [PaymentFailed { order_id: order, reason, detail }.into()]);
+    assert_eq!(told_again, []);
+    assert_eq!(till.status(order).await, "FAILED");
+    assert_eq!(till.told().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_that_answers_after_the_cancellation_is_taken_back() {
+    let till = Till::open().await;
+    let order = new_order();
+    till.react(&[asked(order)]).await;
+    let [under_way] = till.due().await.try_into().unwrap();
+    let report = till.desk.attempt(under_way).await;
+
+    till.react(&[cancelled(order)]).await;
+    till.desk.finish(vec![report]).await.unwrap();
+    assert_eq!(till.status(order).await, "VOIDING");
+    till.work().await;
+
+    assert_eq!(till.status(order).await, "VOIDED");
+    assert_eq!(till.told().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_is_asked_for_again_and_a_refund_until_it_is_done() {
+    let till = Till::open().await;
+    let order = new_order();
+    let outage = Conduct { outage: true, ..Conduct::default() };
+
+    till.simulator.behave(outage.clone());
+    till.react(&[asked(order)]).await;
+    till.work().await;
+    till.work().await;
+    assert_eq!(till.status(order).await, "REQUESTED");
+    till.simulator.behave(Conduct::default());
+    till.work().await;
+    assert_eq!(till.status(order).await, "CAPTURED");
+
+    till.simulator.behave(outage);
+    till.react(&[cancelled(order)]).await;
+    till.work().await;
+    till.work().await;
+    assert_eq!(till.status(order).await, "REFUNDING");
+    till.simulator.behave(Conduct::default());
+    till.work().await;
+
+    assert_eq!(till.status(order).await, "REFUNDED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_without_an_answer_in_time_fails_and_whatever_was_captured_goes_back() {
+    let mut till = Till::open().await;
+    till.desk.budget = Duration::ZERO;
+    let order = new_order();
+    till.simulator.behave(Conduct { outage: true, ..Conduct::default() });
+    till.react(&[asked(order)]).await;
+
+    till.work().await;
+    assert_eq!(till.status(order).await, "VOIDING");
+    assert_eq!(till.told().await, ["payments.failed"]);
+    till.simulator.behave(Conduct::default());
+    till.react(&[cancelled(order)]).await;
+    till.work().await;
+
+    assert_eq!(till.status(order).await, "VOIDED");
+    assert_eq!(till.told().await, ["payments.failed"]);
+}

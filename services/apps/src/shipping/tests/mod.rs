@@ -1,0 +1,254 @@
+//! The shipping service against a real database, and a carrier that behaves as a test says.
+
+use std::time::Duration;
+
+use contract::{
+    Address, CancelReason, Contact, Currency, Envelope, Event, Money, OrderCancelled, OrderConfirmed,
+    OrderDetails, OrderId, PaymentCaptured, PaymentId, Service, ShippingFailed, ShippingFailure,
+};
+use devcluster::testing;
+use jiff::Timestamp;
+use messaging::{Delivery, Effects, Handler, KafkaConfig, Messaging, Security};
+use prometheus::Registry;
+use sqlx::PgPool;
+use tokio::sync::mpsc::Receiver;
+use uuid::Uuid;
+
+use super::carrier::SimulatedCarrier;
+use super::desk::ShippingDesk;
+use super::handler::ShippingHandler;
+use super::metrics::Metrics;
+use super::store::Task;
+use super::{Role, Shipping};
+use crate::provider::gate::Gate;
+use crate::provider::simulator::Simulator;
+use crate::provider::worker::{Desk, Handover, LEASE};
+
+/// One test's shipping service, whose worker runs when the test says.
+struct Yard {
+    pool: PgPool,
+    handler: ShippingHandler,
+    desk: ShippingDesk<SimulatedCarrier>,
+    _handed_over: Receiver<Vec<Task>>,
+}
+
+impl Yard {
+    async fn open(transit: Duration) -> Self {
+        let url = tokio::task::block_in_place(|| testing::postgres().create_database("shipping"));
+        let pool = PgPool::connect(&url).await.unwrap();
+        messaging::migrate(&pool).await.unwrap();
+        Shipping::migrations().run(&pool).await.unwrap();
+        let registry = Registry::new();
+        let metrics = messaging::Metrics::register(&registry).unwrap();
+        let messaging = Messaging::new(nowhere(), Service::Shipping, pool.clone(), &metrics).unwrap();
+        let metrics = Metrics::register(&registry).unwrap();
+        let desk = ShippingDesk {
+            pool: pool.clone(),
+            outbox: messaging.outbox().clone(),
+            carrier: SimulatedCarrier::new(Simulator::default()),
+            gate: Gate::register("shipping", &registry).unwrap(),
+            budget: Duration::from_secs(3600),
+            metrics: metrics.clone(),
+        };
+        let (handover, handed_over) = Handover::new();
+        let handler = ShippingHandler::new(handover, transit, metrics);
+        Self { pool, handler, desk, _handed_over: handed_over }
+    }
+
+    /// Hands over `events` in one batch, and returns what was emitted.
+    async fn react(&self, events: &[Event]) -> Vec<Event> {
+        let batch: Vec<Delivery> = events.iter().map(delivery).collect();
+        let mut tx = self.pool.begin().await.unwrap();
+        let mut effects = Effects::new(&mut tx, Timestamp::now());
+        self.handler.handle(&mut effects, &batch).await.unwrap();
+        let outgoing = effects.into_outgoing();
+        tx.commit().await.unwrap();
+        outgoing.into_iter().map(|envelope| envelope.event).collect()
+    }
+
+    /// What the worker has to do when every lease and every wait is over.
+    async fn due(&self) -> Vec<Task> {
+        let later = Timestamp::now() + LEASE * 2;
+        self.desk.take(later, later, 100).await.unwrap()
+    }
+
+    /// Asks the carrier for everything, and saves its answers.
+    async fn work(&self) {
+        let mut reports = Vec::new();
+        for task in self.due().await {
+            reports.push(self.desk.attempt(task).await);
+        }
+        self.desk.finish(reports).await.unwrap();
+    }
+
+    async fn status(&self, order: OrderId) -> String {
+        sqlx::query_scalar("SELECT status FROM shipments WHERE order_id = $1")
+            .bind(order.as_uuid())
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    /// The topics of what waits in the outbox.
+    async fn told(&self) -> Vec<String> {
+        sqlx::query_scalar("SELECT topic FROM outbox ORDER BY id").fetch_all(&self.pool).await.unwrap()
+    }
+}
+
+/// A broker that nobody needs: what is emitted stays in the outbox.
+fn nowhere() -> KafkaConfig {
+    KafkaConfig {
+        bootstrap_servers: "127.0.0.1:1".into(),
+        security: Security::Plaintext,
+        client_id: "test".into(),
+        topic_prefix: String::new(),
+    }
+}
+
+fn delivery(event: &Event) -> Delivery {
+    let envelope = Envelope::new(event.clone(), "story".parse().unwrap(), Timestamp::now());
+    Delivery { key: event.key(), topic: event.topic(), envelope, partition: 0, offset: 0 }
+}
+
+fn new_order() -> OrderId {
+    OrderId::new(Uuid::now_v7())
+}
+
+fn details(customer: &str) -> OrderDetails {
+    let customer = Contact {
+        customer_id: customer.parse().unwrap(),
+        first_name: "Ada".into(),
+        last_name: String::new(),
+        email: None,
+        phone: None,
+    };
+    let total = Money::new(899, Currency::USD);
+    OrderDetails { customer, ship_to: Address::default(), items: Vec::new(), total }
+}
+
+fn asked_by(order_id: OrderId, customer: &str) -> Event {
+    let (payment_id, amount) = (PaymentId::new(Uuid::now_v7()), Money::new(899, Currency::USD));
+    PaymentCaptured { order_id, payment_id, amount, details: details(customer) }.into()
+}
+
+fn confirmed(order_id: OrderId) -> Event {
+    OrderConfirmed { order_id, details: details("ada") }.into()
+}
+
+fn asked(order_id: OrderId) -> Event {
+    asked_by(order_id, "ada")
+}
+
+fn cancelled(order_id: OrderId) -> Event {
+    let (reason, detail) = (CancelReason::StepTimedOut, String::new());
+    OrderCancelled { order_id, details: details("ada"), reason, detail }.into()
+}
+
+/// Longer than the test's worker looks ahead.
+const FAR: Duration = Duration::from_secs(3600);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parcel_is_booked_once_leaves_on_confirmation_and_arrives_after_its_way() {
+    let yard = Yard::open(Duration::from_secs(1)).await;
+    let order = new_order();
+
+    yard.react(&[asked(order), asked(order)]).await;
+    yard.work().await;
+    yard.work().await;
+    assert_eq!(yard.status(order).await, "SCHEDULED");
+    assert_eq!(yard.react(&[confirmed(order), confirmed(order)]).await, []);
+    assert_eq!(yard.status(order).await, "DISPATCHED");
+    yard.work().await;
+    yard.react(&[confirmed(order), asked(order), cancelled(order)]).await;
+    yard.work().await;
+
+    assert_eq!(yard.status(order).await, "DELIVERED");
+    assert_eq!(yard.told().await, ["shipping.scheduled", "shipping.delivered"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parcel_is_not_there_before_its_way_is_over() {
+    let yard = Yard::open(FAR).await;
+    let order = new_order();
+    yard.react(&[asked(order)]).await;
+    yard.work().await;
+
+    yard.react(&[confirmed(order)]).await;
+    yard.work().await;
+
+    assert_eq!(yard.status(order).await, "DISPATCHED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parcel_without_a_way_arrives_as_it_leaves() {
+    let yard = Yard::open(Duration::ZERO).await;
+    let order = new_order();
+    yard.react(&[asked(order)]).await;
+    yard.work().await;
+
+    let told = yard.react(&[confirmed(order)]).await;
+    let told_again = yard.react(&[confirmed(order)]).await;
+
+    assert!(matches!(told[..], [Event::ShippingDelivered(_)]), "{told:?}");
+    assert_eq!(told_again, []);
+    assert_eq!(yard.status(order).await, "DELIVERED");
+    assert!(yard.due().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_parcel_fails_with_the_reason() {
+    let yard = Yard::open(FAR).await;
+    let order = new_order();
+
+    yard.react(&[asked_by(order, "refused-ada")]).await;
+    yard.work().await;
+
+    assert_eq!(yard.status(order).await, "FAILED");
+    assert_eq!(yard.told().await, ["shipping.failed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_order_has_its_booking_taken_back_once() {
+    let yard = Yard::open(FAR).await;
+    let order = new_order();
+    yard.react(&[asked(order)]).await;
+    yard.work().await;
+
+    yard.react(&[cancelled(order)]).await;
+    yard.work().await;
+    yard.react(&[cancelled(order), asked(order)]).await;
+    yard.work().await;
+
+    assert_eq!(yard.status(order).await, "RECALLED");
+    assert_eq!(yard.told().await, ["shipping.scheduled", "shipping.cancelled"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_comes_after_the_cancellation_is_refused_once() {
+    let yard = Yard::open(FAR).await;
+    let order = new_order();
+
+    assert_eq!(yard.react(&[cancelled(order)]).await, []);
+    let told = yard.react(&[asked(order)]).await;
+    let told_again = yard.react(&[asked(order), cancelled(order)]).await;
+
+    let (reason, detail) = (ShippingFailure::OrderCancelled, "the order had been cancelled".to_owned());
+    assert_eq!(told, [ShippingFailed { order_id: order, reason, detail }.into()]);
+    assert_eq!(told_again, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_booking_that_answers_after_the_cancellation_is_taken_back() {
+    let yard = Yard::open(FAR).await;
+    let order = new_order();
+    yard.react(&[asked(order)]).await;
+    let [under_way] = yard.due().await.try_into().unwrap();
+    let report = yard.desk.attempt(under_way).await;
+
+    yard.react(&[cancelled(order)]).await;
+    yard.desk.finish(vec![report]).await.unwrap();
+    yard.work().await;
+
+    assert_eq!(yard.status(order).await, "VOIDED");
+    assert_eq!(yard.told().await, [""; 0]);
+}
