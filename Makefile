@@ -80,6 +80,10 @@ e2e: test-binaries ## The suite on a whole cluster, which it starts and removes
 	  $(DEVCLUSTER) --dir $(E2E_DIR) up && $(DEVCLUSTER) --dir $(E2E_DIR) load && \
 	  DEVCLUSTER_DIR=$(E2E_DIR) cargo test --locked --workspace --test cluster -- --test-threads=1
 
+.PHONY: e2e-faults
+e2e-faults: binaries ## Faults at random under load for DURATION (20m), then the verdict; SEED repeats one, RATE is orders/s
+	target/debug/faults
+
 .PHONY: deny
 deny: ## Licences, duplicate and banned crates (needs cargo-deny)
 	cargo deny --locked check bans licenses sources

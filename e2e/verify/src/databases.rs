@@ -33,7 +33,7 @@ pub(crate) async fn waiting(pool: &PgPool) -> Result<Waiting, sqlx::Error> {
 /// Orders that have not ended, and whatever else a service still has to decide, ask for or send.
 pub(crate) async fn undecided(service: Service, pool: &PgPool) -> Result<u64, sqlx::Error> {
     match service {
-        Service::Order => count(pool, "SELECT count(*) FROM orders WHERE deadline_us IS NOT NULL").await,
+        Service::Order => count(pool, "SELECT count(*) FROM sagas WHERE deadline_us IS NOT NULL").await,
         Service::Inventory => count(pool, "SELECT count(*) FROM reservations WHERE status = 'HELD'").await,
         Service::Notification => {
             count(pool, "SELECT count(*) FROM notifications WHERE finished_at_us IS NULL").await
@@ -49,8 +49,11 @@ async fn count(pool: &PgPool, query: &'static str) -> Result<u64, sqlx::Error> {
 }
 
 async fn orders(pool: &PgPool, facts: &mut Facts) -> Result<(), sqlx::Error> {
-    let rows: Vec<(Uuid, String)> =
-        sqlx::query_as("SELECT order_id, status FROM orders").fetch_all(pool).await?;
+    // An order and its saga are written together; half of one is no state that an order may be in.
+    let rows = "SELECT order_id, CASE WHEN orders.details IS NULL OR sagas.status IS NULL THEN 'TORN'
+                                      ELSE sagas.status END
+                FROM orders FULL JOIN sagas USING (order_id)";
+    let rows: Vec<(Uuid, String)> = sqlx::query_as(rows).fetch_all(pool).await?;
     facts.orders = rows.into_iter().map(|(order, status)| (OrderId::new(order), status)).collect();
     Ok(())
 }

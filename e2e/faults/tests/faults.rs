@@ -1,0 +1,60 @@
+//! Each fault once, at a size that every run of the tests can afford. One after the other: they share the brokers and
+//! the database server that they break.
+
+#![expect(
+    clippy::panic,
+    reason = "a test that meets the unexpected fails, and clippy knows tests by their functions only"
+)]
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use faults::{Fault, Machine, STEPS, scenario};
+use tokio::sync::Mutex;
+
+/// More than the longest scenario may take; then something hangs.
+const LIMIT: Duration = Duration::from_secs(400);
+
+async fn orders_survive(fault: Fault) {
+    static MACHINE: LazyLock<Mutex<Option<Machine>>> = LazyLock::new(Mutex::default);
+    let mut machine = MACHINE.lock().await;
+    let machine = match &mut *machine {
+        Some(machine) => machine,
+        none => none.insert(tokio::task::block_in_place(Machine::start).expect("brokers and database start")),
+    };
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+    println!("SEED={seed}");
+    match tokio::time::timeout(LIMIT, scenario(machine, STEPS, fault, seed)).await {
+        Ok(Ok(report)) => println!("{report}"),
+        Ok(Err(error)) => panic!("SEED={seed}: {error:#}"),
+        Err(_late) => panic!("SEED={seed}: {fault} took more than {LIMIT:?}"),
+    }
+}
+
+macro_rules! orders_survive {
+    ($($name:ident: $fault:ident,)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                orders_survive(Fault::$fault).await;
+            }
+        )+
+
+        #[test]
+        fn every_fault_is_among_these() {
+            assert_eq!(Fault::ALL, [$(Fault::$fault),+]);
+        }
+    };
+}
+
+orders_survive! {
+    orders_end_once_though_every_service_is_killed_again_and_again: ServicesKilled,
+    orders_end_once_though_relays_die_between_publishing_and_deleting: RelaysKilled,
+    orders_end_once_though_services_freeze_for_longer_than_their_session: ServicesFrozen,
+    orders_end_once_though_all_brokers_are_killed: BrokersKilled,
+    orders_end_once_though_one_broker_of_three_is_lost: BrokerLost,
+    orders_end_once_though_the_database_is_killed: DatabaseKilled,
+    orders_end_once_though_the_network_hangs_and_breaks: NetworkCut,
+    orders_end_once_though_copies_arrive_out_of_order: CopiesDelivered,
+    orders_end_once_though_poison_is_injected: PoisonInjected,
+}
