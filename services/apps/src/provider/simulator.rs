@@ -165,7 +165,7 @@ mod tests {
         let outage = Conduct { outage: true, ..Conduct::default() };
         assert_eq!(r#"{"outage": true}"#.parse::<Conduct>(), Ok(outage));
 
-        for bad in ["", "[]", r#"{"outrage": true}"#, r#"{"failureRate": 1.5}"#, r#"{"failureRate": -1}"#] {
+        for bad in ["", "7", r#"{"outrage": true}"#, r#"{"failureRate": 1.5}"#, r#"{"failureRate": -1}"#] {
             assert!(bad.parse::<Conduct>().is_err(), "{bad}");
         }
     }
