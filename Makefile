@@ -51,6 +51,9 @@ images: ## Build the images with Docker
 crds: prerequisites ## Generate crds/ from the Rust types
 	cargo run --locked -q -p operator --bin crdgen -- crds
 
+# What `make bench` is to do, such as BENCH_ARGS='--only orders --repeat 3'; --help tells more.
+BENCH_ARGS ?=
+
 # --- checks -----------------------------------------------------------------
 
 .PHONY: lint
@@ -83,6 +86,11 @@ e2e: test-binaries ## The suite on a whole cluster, which it starts and removes
 .PHONY: e2e-faults
 e2e-faults: binaries ## Faults at random under load for DURATION (20m), then the verdict; SEED repeats one, RATE is orders/s
 	target/debug/faults
+
+.PHONY: bench
+bench: prerequisites ## Measure orders per second, latencies and the outbox (release build; leave the machine alone)
+	cargo build --locked --release -p orders -p bench
+	target/release/bench $(BENCH_ARGS)
 
 .PHONY: deny
 deny: ## Licences, duplicate and banned crates (needs cargo-deny)

@@ -65,6 +65,7 @@ enum Output {
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    messaging::install_tls_provider();
     let cli = Cli::parse();
     let wanted = |subject: Subject| cli.only.is_empty() || cli.only.contains(&subject);
     let mut report = Report::new(Machine::look()?);
