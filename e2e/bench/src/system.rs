@@ -105,7 +105,7 @@ impl System {
                     .env("SAGA_STEP_TIMEOUT", "5m")
                     .env("INVENTORY_INITIAL_STOCK", STOCK)
                     // The simulated carrier arrives at once: what is measured is the system, not the journey.
-                    .env("SHIPPING_TRANSIT_TIME", "0s"),
+                    .env("SHIPPING_TRANSIT", "0s"),
             )?;
             services.push((service, process));
             wait_ready(service, admin).await?;
