@@ -212,3 +212,30 @@ fn a_stored_saga_is_read_back(#[case] saga: OrderSaga, #[case] status: &str) {
     assert_eq!(stored.get("status").unwrap(), status);
     assert_eq!(serde_json::from_value::<OrderSaga>(stored).unwrap(), saga);
 }
+
+/// Tries every history of `left` more inputs after those that brought `saga` where it is; `effective` are those
+/// of them that had an effect.
+fn explore(saga: &OrderSaga, inputs: &[Input], effective: &[Input], left: i64) {
+    // Before any deadline: the clock does not come again, events do.
+    let now = at(10 - left);
+    for input in effective {
+        assert_eq!(advance(saga, input.clone(), now).next, *saga, "{input:?} again after {effective:?}");
+    }
+    for input in inputs.iter().filter(|_| left > 0) {
+        let next = advance(saga, input.clone(), now).next;
+        let news = (next != *saga).then(|| input.clone());
+        explore(&next, inputs, &[effective, news.as_slice()].concat(), left - 1);
+    }
+}
+
+#[test]
+fn an_event_that_had_its_effect_never_has_another_whatever_came_after_it() {
+    let steps = [Step::Inventory, Step::Payment, Step::Shipping];
+    let told = [NotificationKind::Created, NotificationKind::Confirmed].map(Input::Notified);
+    let answers = steps.iter().flat_map(|step| [succeeded(*step), failed(*step)]);
+    let inputs: Vec<Input> = answers.chain(told).chain([Input::Delivered]).collect();
+
+    for count in 1..=steps.len() {
+        explore(&begin(&steps[..count]), &inputs, &[], 5);
+    }
+}

@@ -7,7 +7,7 @@ use contract::{
     ShippingFailed, ShippingFailure, Shortage, Step,
 };
 use domain::saga::Input;
-use messaging::{Delivery, Effects, HandleError, Handler};
+use messaging::{Deduplication, Delivery, Effects, HandleError, Handler};
 
 use super::metrics::Metrics;
 use super::progress::{Loaded, News};
@@ -29,6 +29,10 @@ impl OrderHandler {
 }
 
 impl Handler for OrderHandler {
+    /// Each event's effect is a step of the saga in its row, from which none leads back: coming again it finds
+    /// that step taken. The rows are locked before they are read, and are never deleted.
+    const DEDUPLICATION: Deduplication = Deduplication::OwnRows;
+
     /// Loads and locks the sagas of the batch, moves each by its events in their order, saves all that changed
     /// and tells it. Three statements at most, whatever the size of the batch.
     async fn handle(&self, fx: &mut Effects<'_>, batch: &[Delivery]) -> Result<(), HandleError> {

@@ -88,4 +88,6 @@ impl Role for Order {
 }
 
 #[cfg(test)]
+mod redelivery_tests;
+#[cfg(test)]
 mod tests;

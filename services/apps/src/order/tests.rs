@@ -21,15 +21,15 @@ use super::view::OrderView;
 
 const NOW: &str = "2026-03-01T12:00:00Z";
 
-fn order_id() -> OrderId {
+pub(super) fn order_id() -> OrderId {
     OrderId::new(Uuid::from_u128(1))
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     NOW.parse().unwrap()
 }
 
-fn order() -> Order {
+pub(super) fn order() -> Order {
     let minute = Duration::from_secs(60);
     let timeouts = Timeouts { step: Duration::from_secs(30), notification: minute, delivery: minute };
     let config = SagaConfig::new(vec![Step::Inventory], timeouts).unwrap();
@@ -48,7 +48,7 @@ fn stored() -> StoredSaga {
     StoredSaga { order_id: order.id, total: order.details.total, saga: order.saga }
 }
 
-fn details() -> OrderDetails {
+pub(super) fn details() -> OrderDetails {
     let customer = Contact {
         customer_id: "CUST-1".parse().unwrap(),
         first_name: "Ada".into(),
@@ -60,7 +60,7 @@ fn details() -> OrderDetails {
     OrderDetails { customer, ship_to: Address::default(), items, total: Money::new(2400, Currency::JPY) }
 }
 
-fn delivery(event: impl Into<Event>) -> Delivery {
+pub(super) fn delivery(event: impl Into<Event>) -> Delivery {
     let envelope = Envelope::new(event.into(), "req-1".parse().unwrap(), now());
     Delivery { key: envelope.event.key(), topic: Topic::InventoryReserved, partition: 0, offset: 0, envelope }
 }
