@@ -138,7 +138,7 @@ async fn the_configuration_is_logged_without_its_secrets() {
 #[test]
 fn an_invalid_configuration_names_the_variable() {
     for (name, value) in [
-        ("SAGA_STEPS", "payment"),
+        ("SAGA_STEPS", "payment,inventory"),
         ("SAGA_STEP_TIMEOUT", "soon"),
         ("ORDER_CATALOGUE", "burger"),
         ("DATABASE_URL", ""),
