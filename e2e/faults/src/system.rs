@@ -51,8 +51,11 @@ impl System {
         create_topics(&kafka, &prefix).await?;
         let logs = std::env::temp_dir().join(&name);
         let mut system = Self { prefix, steps: steps.to_vec(), kafka, services: BTreeMap::new(), logs };
-        let takes_part =
-            |service: &&Service| service.spec().saga_step.is_none_or(|step| steps.contains(&step));
+        // One without a database only watches orders.
+        let takes_part = |service: &&Service| {
+            let spec = service.spec();
+            spec.has_database && spec.saga_step.is_none_or(|step| steps.contains(&step))
+        };
         for service in Service::ALL.iter().filter(takes_part) {
             let running = system.prepare(machine, *service)?;
             system.services.insert(*service, running);

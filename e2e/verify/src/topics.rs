@@ -129,8 +129,12 @@ async fn end_offsets(
     partitions.into_iter().zip(ends).map(|(partition, end)| Ok((partition, end?))).collect()
 }
 
-/// The services that run where orders go through `steps`.
+/// The services that run where orders go through `steps`. One without a database only watches orders: what it says
+/// is no part of the invariants, and it need not run.
 pub(crate) fn taking_part(steps: &[Step]) -> Vec<Service> {
-    let takes_part = |service: &Service| service.spec().saga_step.is_none_or(|step| steps.contains(&step));
+    let takes_part = |service: &Service| {
+        let spec = service.spec();
+        spec.has_database && spec.saga_step.is_none_or(|step| steps.contains(&step))
+    };
     Service::ALL.iter().copied().filter(takes_part).collect()
 }

@@ -1,4 +1,4 @@
-//! The Job that prepares the databases: one database and one role per service.
+//! The Job that prepares the databases: one database and one role per service that has one.
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec, Volume, VolumeMount};
@@ -33,12 +33,18 @@ pub struct DatabaseAdmin {
     pub image: String,
 }
 
-/// The Job for the databases of `workloads`.
+/// The Job for the databases of `workloads`; none where none of them has one.
 ///
 /// Its name is made from all that it is given, the passwords among it: a Job's template cannot change, so
 /// other input is another Job, and the same input is the same Job, which does not run twice.
 #[must_use]
-pub fn build(id: &PipelineId, admin: &DatabaseAdmin, workloads: &[Workload]) -> Job {
+pub fn maybe_build(id: &PipelineId, admin: &DatabaseAdmin, workloads: &[Workload]) -> Option<Job> {
+    let owners: Vec<&Workload> =
+        workloads.iter().filter(|workload| workload.access.database_url.is_some()).collect();
+    (!owners.is_empty()).then(|| build(id, admin, &owners))
+}
+
+fn build(id: &PipelineId, admin: &DatabaseAdmin, workloads: &[&Workload]) -> Job {
     let hash = short_hex(&digest(admin, workloads));
     Job {
         metadata: id.metadata(format!("{}-database-{hash}", id.name), Component::Database),
@@ -59,11 +65,12 @@ pub fn build(id: &PipelineId, admin: &DatabaseAdmin, workloads: &[Workload]) -> 
     }
 }
 
-fn digest(admin: &DatabaseAdmin, workloads: &[Workload]) -> Vec<u8> {
+fn digest(admin: &DatabaseAdmin, workloads: &[&Workload]) -> Vec<u8> {
     let mut digest = Sha256::new();
-    let urls = workloads
-        .iter()
-        .flat_map(|workload| [workload.service.name(), workload.access.database_url.expose_secret()]);
+    let urls = workloads.iter().flat_map(|workload| {
+        let url = workload.access.database_url.iter().map(ExposeSecret::expose_secret);
+        std::iter::once(workload.service.name()).chain(url)
+    });
     let given = [&admin.secret.name, &admin.secret.key, admin.url.expose_secret(), admin.image.as_str()];
     for text in given.into_iter().chain(urls) {
         digest.update(text.len().to_be_bytes());
@@ -72,9 +79,9 @@ fn digest(admin: &DatabaseAdmin, workloads: &[Workload]) -> Vec<u8> {
     digest.finalize().to_vec()
 }
 
-fn pod(id: &PipelineId, admin: &DatabaseAdmin, workloads: &[Workload]) -> PodSpec {
+fn pod(id: &PipelineId, admin: &DatabaseAdmin, workloads: &[&Workload]) -> PodSpec {
     let volumes = workloads.iter().map(|workload| volume(id, workload)).collect();
-    let mounts = workloads.iter().map(mount).collect();
+    let mounts = workloads.iter().map(|workload| mount(workload)).collect();
     PodSpec {
         // Never: each attempt keeps its own logs.
         restart_policy: Some("Never".to_owned()),

@@ -152,7 +152,10 @@ fn container(name: &str, workload: &Workload) -> Container {
 }
 
 fn environment(secret: &str, workload: &Workload) -> Vec<EnvVar> {
-    let mut variables = vec![DATABASE_URL];
+    let mut variables = Vec::new();
+    if workload.access.database_url.is_some() {
+        variables.push(DATABASE_URL);
+    }
     if workload.access.kafka_credentials.is_some() {
         variables.extend([KAFKA_USERNAME, KAFKA_PASSWORD]);
     }

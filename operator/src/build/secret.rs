@@ -1,4 +1,5 @@
-//! The Secret of a service: its own database URL, and the credentials for Kafka and the schema registry.
+//! The Secret of a service: the URL of its own database, where it has one, and the credentials for Kafka and the
+//! schema registry.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,8 @@ fn data(workload: &Workload) -> BTreeMap<String, ByteString> {
     let entry = |key: &str, value: &SecretString| {
         (key.to_owned(), ByteString(value.expose_secret().as_bytes().to_vec()))
     };
-    let mut data = BTreeMap::from([entry(DATABASE_URL, &access.database_url)]);
+    let mut data = BTreeMap::new();
+    data.extend(access.database_url.as_ref().map(|url| entry(DATABASE_URL, url)));
     if let Some(credentials) = &access.kafka_credentials {
         data.extend([
             entry(KAFKA_USERNAME, &credentials.username),

@@ -68,12 +68,19 @@ pub fn object_name(id: &PipelineId, topic: Topic) -> String {
     format!("{}-{}", id.name, topic.name())
 }
 
+/// How much of a compacted partition is left alone: compaction passes over the newest segment, and whoever
+/// restores a state from the topic reads that too. Kafka's default is a gigabyte.
+const COMPACTED_SEGMENT_BYTES: u32 = 50 * 1024 * 1024;
+
 fn config(wanted: &WantedTopic) -> BTreeMap<String, Option<String>> {
     let mut config = BTreeMap::from([
         ("cleanup.policy".to_owned(), Some(wanted.topic.spec().cleanup.as_str().to_owned())),
         // Kafka's own default is seven days too, but a broker's may be anything.
         ("retention.ms".to_owned(), Some(wanted.retention.as_millis().to_string())),
     ]);
+    if wanted.topic.spec().cleanup.compacts() {
+        config.insert("segment.bytes".to_owned(), Some(COMPACTED_SEGMENT_BYTES.to_string()));
+    }
     if wanted.replicas >= REPLICAS_FOR_TWO_ACKS {
         config.insert("min.insync.replicas".to_owned(), Some("2".to_owned()));
     }

@@ -40,8 +40,8 @@ pub struct Workload {
 /// The secrets of a service.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// The service's own database.
-    pub database_url: SecretString,
+    /// The service's own database, where it has one.
+    pub database_url: Option<SecretString>,
     /// Kafka user and password, where the cluster wants them.
     pub kafka_credentials: Option<Credentials>,
     /// The certificate that signed the brokers', where the system's trust store does not have it.
@@ -74,7 +74,9 @@ impl Workload {
             add(name);
             add(value);
         }
-        add(self.access.database_url.expose_secret());
+        if let Some(url) = &self.access.database_url {
+            add(url.expose_secret());
+        }
         for of in [&self.access.kafka_credentials, &self.access.registry_credentials].into_iter().flatten() {
             add(of.username.expose_secret());
             add(of.password.expose_secret());
@@ -168,6 +170,9 @@ pub fn settings_of(service: Service) -> Vec<Setting> {
             Setting { key: "smtpUrl", variable: "SMTP_URL", form: Form::SmtpUrl },
             Setting { key: "mailFrom", variable: "MAIL_FROM", form: Form::Text },
         ],
+        Service::OrderAnalytics => {
+            &[Setting { key: "grace", variable: "ORDER_ANALYTICS_GRACE", form: Form::Duration }]
+        }
     };
     let common = [Setting { key: "logLevel", variable: "LOG_LEVEL", form: Form::Text }];
     common.into_iter().chain(own.iter().copied()).collect()

@@ -44,6 +44,8 @@ pub enum Command {
     Shipping(Box<Config>),
     /// Tell customers about their orders.
     Notification(Box<Config>),
+    /// Count the sales of each hour.
+    OrderAnalytics(Box<Config>),
     /// Every service in this process, each on its own port and database; for development.
     All(Box<Config>),
     /// Create the database and the role of every service, then exit. Safe to run again.
@@ -86,6 +88,10 @@ pub struct Config {
     /// as the order service: each begins when the step before it succeeded.
     #[arg(long, env = "SAGA_STEPS", default_value = "inventory", value_delimiter = ',', value_parser = step)]
     pub saga_steps: Vec<Step>,
+    /// Names this process among those of its service, for streams: in Kubernetes the pod's name, which is what
+    /// its host name is by default. Two processes of one name end each other.
+    #[arg(long, env = "INSTANCE")]
+    pub instance: Option<String>,
     /// The order service.
     #[command(flatten)]
     pub order: OrderConfig,
@@ -101,6 +107,9 @@ pub struct Config {
     /// The notification service.
     #[command(flatten)]
     pub notification: NotificationConfig,
+    /// The sales analytics.
+    #[command(flatten)]
+    pub order_analytics: OrderAnalyticsConfig,
 }
 
 /// How to reach the broker.
@@ -228,6 +237,15 @@ pub struct NotificationConfig {
     pub sms_webhook_url: Option<SecretString>,
 }
 
+/// What the sales analytics can be told.
+#[derive(Debug, Clone, Args)]
+pub struct OrderAnalyticsConfig {
+    /// How long after its end an hour waits for orders that are under way, by the time of the events. What comes
+    /// later is not counted. All orders of the hours that wait are held in memory.
+    #[arg(long, env = "ORDER_ANALYTICS_GRACE", default_value = "1h", value_parser = duration)]
+    pub order_analytics_grace: Duration,
+}
+
 /// What `prepare-database` needs to know.
 #[derive(Debug, Clone, Args)]
 pub struct PrepareConfig {
@@ -272,7 +290,9 @@ impl Config {
         self.kafka.connection("")?;
         self.events.registry()?;
 
-        self.database_url()?;
+        if services.iter().any(|service| service.spec().has_database) {
+            self.database_url()?;
+        }
         if services.contains(&Service::Order) {
             self.saga()?;
         }
@@ -295,14 +315,20 @@ impl Config {
         })
     }
 
-    /// The database URL, present in every valid configuration.
+    /// The name of this process among those of its service.
+    pub fn instance(&self) -> String {
+        let given = self.instance.clone().or_else(|| std::env::var("HOSTNAME").ok());
+        given.filter(|name| !name.is_empty()).unwrap_or_else(|| "local".to_owned())
+    }
+
+    /// The database URL, present in every valid configuration of a service that has a database.
     ///
     /// # Errors
     /// When it is not set.
     pub fn database_url(&self) -> Result<&SecretString, InvalidConfig> {
         self.database_url
             .as_ref()
-            .ok_or(InvalidConfig::Missing { name: "DATABASE_URL", why: "every service has its own database" })
+            .ok_or(InvalidConfig::Missing { name: "DATABASE_URL", why: "the service has its own database" })
     }
 }
 

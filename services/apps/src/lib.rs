@@ -10,13 +10,15 @@
 //! | [`payment`] | captures customers' money and gives it back |
 //! | [`shipping`] | has parcels carried to customers |
 //! | [`notification`] | tells customers about their orders |
+//! | [`order_analytics`] | counts the sales of each hour |
 //! | [`config`], [`events`], [`telemetry`], [`runtime`] | from environment to running process and back |
 //! | [`admin`], [`health`] | probes, metrics, log level |
-//! | [`http`], [`problem`], [`body`] | what every public API shares |
+//! | [`http`], [`problem`], [`body`], [`amount`] | what every public API shares |
 //! | [`provider`] | how payment and shipping ask somebody outside |
 //! | [`prepare_database`] | one database and one role per service |
 
 pub mod admin;
+pub mod amount;
 pub mod body;
 pub mod config;
 pub mod events;
@@ -25,6 +27,7 @@ pub mod http;
 pub mod inventory;
 pub mod notification;
 pub mod order;
+pub mod order_analytics;
 pub mod payment;
 pub mod prepare_database;
 pub mod problem;

@@ -17,6 +17,7 @@ async fn main() -> Result<()> {
         Command::Payment(config) => run(*config, &[Service::Payment]).await,
         Command::Shipping(config) => run(*config, &[Service::Shipping]).await,
         Command::Notification(config) => run(*config, &[Service::Notification]).await,
+        Command::OrderAnalytics(config) => run(*config, &[Service::OrderAnalytics]).await,
         Command::All(config) => run(*config, Service::ALL).await,
         Command::PrepareDatabase(config) => {
             LogLevel::install(&config.log_level)?;

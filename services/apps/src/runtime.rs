@@ -12,11 +12,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use contract::Service;
 use futures::FutureExt;
+use messaging::streams::{self, Streams};
 use messaging::{ConsumerState, Messaging};
 use secrecy::ExposeSecret;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +28,7 @@ use crate::config::Config;
 use crate::health::{self, Check, Health, Phase};
 use crate::http;
 use crate::provider::simulator::{self, Simulators};
-use crate::service::{self, Context, Parts, Role};
+use crate::service::{self, Context, Parts, Role, StreamContext, StreamRole};
 use crate::telemetry::LogLevel;
 
 /// How long a query waits for a connection: shorter than any caller waits for an answer.
@@ -50,6 +52,7 @@ pub struct Start {
     exposition: Exposition,
     simulators: Simulators,
     messaging_metrics: messaging::Metrics,
+    streams_metrics: streams::Metrics,
     http_metrics: http::Metrics,
     /// Several services in this process: each has its own port and database.
     together: bool,
@@ -100,7 +103,8 @@ impl Stage {
 pub struct Running {
     service: Service,
     http: Option<SocketAddr>,
-    pool: PgPool,
+    /// None: a service of streams, which has no database.
+    pool: Option<PgPool>,
     front: Stage,
     loops: Stage,
     relay: Stage,
@@ -139,6 +143,7 @@ impl Process {
 
         let start = Start {
             messaging_metrics: messaging::Metrics::register(exposition.registry())?,
+            streams_metrics: streams::Metrics::register(exposition.registry())?,
             http_metrics: http::Metrics::register(exposition.registry())?,
             together: services.len() > 1,
             config: config.clone(),
@@ -198,9 +203,11 @@ impl Process {
         // Requests and events first: what they write still needs the loops (which answer them) and the relay.
         self.drain_each(|running| &mut running.front, deadline).await;
         self.drain_each(|running| &mut running.loops, deadline).await;
-        futures::future::join_all(self.services.iter().map(|running| flush(&running.pool, deadline))).await;
+        let pools = || self.services.iter().filter_map(|running| running.pool.as_ref());
+        futures::future::join_all(pools().map(|pool| flush(pool, deadline))).await;
         self.drain_each(|running| &mut running.relay, deadline).await;
-        futures::future::join_all(self.services.iter().map(|running| running.pool.close())).await;
+        let pools = self.services.iter().filter_map(|running| running.pool.as_ref());
+        futures::future::join_all(pools.map(PgPool::close)).await;
         self.admin.drain(deadline).await;
         tracing::info!("the process has stopped");
     }
@@ -247,7 +254,38 @@ impl Start {
             Some(routes) => Some(self.serve(service, routes, &mut front).await?),
             None => None,
         };
-        Ok(Running { service, http, pool, front, loops, relay })
+        Ok(Running { service, http, pool: Some(pool), front, loops, relay })
+    }
+
+    /// Starts the service `R` of streams.
+    ///
+    /// # Errors
+    /// See [`Process::start`].
+    pub async fn stream<R: StreamRole>(&self) -> Result<Running> {
+        let service = R::SERVICE;
+        let (mut front, mut loops) = (Stage::default(), Stage::default());
+        let kafka = self.config.kafka.connection(&format!("orders-{service}"))?;
+        let codec = self.config.events.codec(service, &kafka.topic_prefix, &self.health).await?;
+        let streams =
+            Streams::new(kafka, service, &self.config.instance(), &self.streams_metrics).with_codec(codec);
+        self.health.depend_on(format!("{service}.stream"), consumer(streams.state()));
+        let context = StreamContext {
+            config: self.config.clone(),
+            streams: streams.clone(),
+            health: self.health.clone(),
+            shutdown: loops.stop.clone(),
+        };
+        let Parts { handler, routes, tasks } = R::build(&context)?;
+        for task in tasks {
+            loops.spawn(format!("{service}: {}", task.name), task.run.map(Ok));
+        }
+        let stop = front.stop.clone();
+        front.spawn(format!("{service}: stream"), async move { Ok(streams.run(handler, stop).await?) });
+        let http = match routes {
+            Some(routes) => Some(self.serve(service, routes, &mut front).await?),
+            None => None,
+        };
+        Ok(Running { service, http, pool: None, front, loops, relay: Stage::default() })
     }
 
     async fn connect(&self, service: Service) -> Result<PgPool> {
@@ -278,7 +316,7 @@ impl Start {
         let kafka = self.config.kafka.connection(&format!("orders-{service}"))?;
         let codec = self.config.events.codec(service, &kafka.topic_prefix, &self.health).await?;
         let messaging = Messaging::with_codec(kafka, service, pool.clone(), codec, &self.messaging_metrics)?;
-        self.health.depend_on(format!("{service}.consumer"), consumer(messaging.clone()));
+        self.health.depend_on(format!("{service}.consumer"), consumer(messaging.consumer_state()));
         Ok(messaging)
     }
 
@@ -299,9 +337,9 @@ impl Start {
 }
 
 /// The consumer is ready once it has joined its group, and while nothing keeps it from handling events.
-fn consumer(messaging: Messaging) -> Check {
+fn consumer(state: watch::Receiver<ConsumerState>) -> Check {
     Arc::new(move || {
-        let state = messaging.consumer_state().borrow().clone();
+        let state = state.borrow().clone();
         std::future::ready(match state {
             ConsumerState::Running => Ok(()),
             ConsumerState::Starting => Err("has not joined its group yet".to_owned()),

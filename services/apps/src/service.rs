@@ -6,6 +6,7 @@ use anyhow::Result;
 use axum::Router;
 use contract::Service;
 use futures::future::BoxFuture;
+use messaging::streams::{Application, Streams};
 use messaging::{Handler, Messaging};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
@@ -17,8 +18,8 @@ use crate::health::Health;
 use crate::provider::simulator::Simulators;
 use crate::runtime::{Running, Start};
 
-/// A service of the order system, as the runtime sees it. Its consumer, its relay, its probes and its HTTP
-/// server are the runtime's; what it does with events and requests is its own.
+/// A service that keeps its state in a database, as the runtime sees it. Its consumer, its relay, its probes and
+/// its HTTP server are the runtime's; what it does with events and requests is its own.
 pub trait Role {
     /// Which service of the roster this is: topics, group, port and names follow from it.
     const SERVICE: Service;
@@ -56,9 +57,37 @@ pub struct Context {
     pub shutdown: CancellationToken,
 }
 
+/// A service that turns events into events in Kafka transactions, as the runtime sees it. It has no database: its
+/// state is in its changelog.
+pub trait StreamRole {
+    /// Which service of the roster this is.
+    const SERVICE: Service;
+
+    /// Folds the service's events.
+    type Application: Application;
+
+    /// Wires the service. Nothing is consumed or served yet.
+    ///
+    /// # Errors
+    /// The process does not start.
+    fn build(context: &StreamContext) -> Result<Parts<Self::Application>>;
+}
+
+/// What a service of streams is built from.
+pub struct StreamContext {
+    /// The configuration of the process, validated.
+    pub config: Arc<Config>,
+    /// The service's streams; `read_table()` is for what it shows.
+    pub streams: Streams,
+    /// Readiness may depend on what the service reads.
+    pub health: Health,
+    /// Ends the service's [`Task`]s.
+    pub shutdown: CancellationToken,
+}
+
 /// A service, wired.
 pub struct Parts<H> {
-    /// Acts on the service's events.
+    /// Acts on the service's events: a [`Handler`] or an [`Application`].
     pub handler: H,
     /// The service's public API; none: no HTTP server is started.
     pub routes: Option<Router>,
@@ -92,5 +121,6 @@ pub async fn start(service: Service, start: &Start) -> Result<Running> {
         Service::Payment => start.role::<crate::payment::Payment>().await,
         Service::Shipping => start.role::<crate::shipping::Shipping>().await,
         Service::Notification => start.role::<crate::notification::Notification>().await,
+        Service::OrderAnalytics => start.stream::<crate::order_analytics::OrderAnalytics>().await,
     }
 }

@@ -24,8 +24,8 @@ pub use event::{
     InventoryFailed, InventoryFailure, InventoryReleased, InventoryReserved, InventoryUpdated,
     NotificationKind, NotificationSent, OrderCancelled, OrderCompleted, OrderConfirmed, OrderCreated,
     OrderDetails, OrderItem, PaymentCaptured, PaymentFailed, PaymentFailure, PaymentRefunded, ReleaseReason,
-    ShippingCancelled, ShippingDelivered, ShippingFailed, ShippingFailure, ShippingScheduled, Shortage,
-    StockItem,
+    SalesRow, SalesUpdated, ShippingCancelled, ShippingDelivered, ShippingFailed, ShippingFailure,
+    ShippingScheduled, Shortage, StockItem, WindowStatus,
 };
 pub use ids::{CorrelationId, CustomerId, InvalidId, OrderId, PaymentId, ProductId, ShipmentId};
 pub use money::{Currency, Money, UnknownCurrency};

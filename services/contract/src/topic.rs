@@ -30,6 +30,9 @@ pub enum Topic {
     PaymentDlt,
     ShippingDlt,
     NotificationDlt,
+    AnalyticsSales,
+    OrderAnalyticsChangelog,
+    OrderAnalyticsDlt,
 }
 
 /// What the catalogue says about a topic. Partitions, replication and retention are the pipeline's to choose,
@@ -44,6 +47,8 @@ pub struct TopicSpec {
     pub cleanup: Cleanup,
     /// How long records are kept, where the pipeline's default would be wrong.
     pub retention_override: Option<Duration>,
+    /// The topic that it has as many partitions as, where record and state belong together by partition.
+    pub copartitioned_with: Option<Topic>,
     /// What the topic is for, in a sentence.
     pub purpose: &'static str,
 }
@@ -55,6 +60,10 @@ pub enum KeyedBy {
     OrderId,
     /// The product: the levels of one product are in order.
     ProductId,
+    /// The row of a table, window and partition of its input included: the last record is its present version.
+    Row,
+    /// A piece of a service's own state. Its partition is that of the input, not one chosen by the key.
+    State,
     /// The key of the record that was given up, whatever it was.
     SourceKey,
 }
@@ -66,6 +75,8 @@ pub enum Cleanup {
     Delete,
     /// Keeps the last record of every key.
     Compact,
+    /// Keeps the last record of every key, and removes also that after the retention time.
+    CompactAndDelete,
 }
 
 impl Cleanup {
@@ -75,13 +86,23 @@ impl Cleanup {
         match self {
             Self::Delete => "delete",
             Self::Compact => "compact",
+            Self::CompactAndDelete => "compact,delete",
         }
+    }
+
+    /// Whether only the last record of a key is of interest.
+    #[must_use]
+    pub const fn compacts(self) -> bool {
+        matches!(self, Self::Compact | Self::CompactAndDelete)
     }
 }
 
 /// Dead letters outlive the records beside them: twice the default seven days, so that one that arrives on a
 /// Friday can still be compared with its neighbours and replayed after a holiday.
 const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// Sales can be compared with those of a year and a month before.
+const SALES_RETENTION: Duration = Duration::from_secs(396 * 24 * 60 * 60);
 
 impl Topic {
     /// Every topic, in the order of an order's life.
@@ -144,6 +165,11 @@ impl Topic {
             Self::NotificationDlt => {
                 const { &dead_letters("notification.dlt", "What the notification service gave up.") }
             }
+            Self::AnalyticsSales => const { &ANALYTICS_SALES },
+            Self::OrderAnalyticsChangelog => const { &ORDER_ANALYTICS_CHANGELOG },
+            Self::OrderAnalyticsDlt => {
+                const { &dead_letters("order-analytics.dlt", "What the sales analytics gave up.") }
+            }
         }
     }
 
@@ -164,6 +190,12 @@ impl Topic {
     pub const fn is_dead_letter(self) -> bool {
         matches!(self.spec().key, KeyedBy::SourceKey)
     }
+
+    /// Whether the topic holds a service's own state rather than events.
+    #[must_use]
+    pub const fn is_changelog(self) -> bool {
+        matches!(self.spec().key, KeyedBy::State)
+    }
 }
 
 impl std::fmt::Display for Topic {
@@ -177,11 +209,37 @@ const INVENTORY_UPDATED: TopicSpec = TopicSpec {
     key: KeyedBy::ProductId,
     cleanup: Cleanup::Delete,
     retention_override: None,
+    copartitioned_with: None,
     purpose: "A product's stock changed.",
 };
 
+const ANALYTICS_SALES: TopicSpec = TopicSpec {
+    name: "analytics.sales",
+    key: KeyedBy::Row,
+    cleanup: Cleanup::CompactAndDelete,
+    retention_override: Some(SALES_RETENTION),
+    copartitioned_with: None,
+    purpose: "What was sold in each hour, per currency and product.",
+};
+
+const ORDER_ANALYTICS_CHANGELOG: TopicSpec = TopicSpec {
+    name: "order-analytics.changelog",
+    key: KeyedBy::State,
+    cleanup: Cleanup::Compact,
+    retention_override: None,
+    copartitioned_with: Some(Topic::OrdersConfirmed),
+    purpose: "The state of the sales analytics, to go on from after a crash; private to it.",
+};
+
 const fn of_order(name: &'static str, purpose: &'static str) -> TopicSpec {
-    TopicSpec { name, key: KeyedBy::OrderId, cleanup: Cleanup::Delete, retention_override: None, purpose }
+    TopicSpec {
+        name,
+        key: KeyedBy::OrderId,
+        cleanup: Cleanup::Delete,
+        retention_override: None,
+        copartitioned_with: None,
+        purpose,
+    }
 }
 
 const fn dead_letters(name: &'static str, purpose: &'static str) -> TopicSpec {
@@ -190,6 +248,7 @@ const fn dead_letters(name: &'static str, purpose: &'static str) -> TopicSpec {
         key: KeyedBy::SourceKey,
         cleanup: Cleanup::Delete,
         retention_override: Some(DEAD_LETTER_RETENTION),
+        copartitioned_with: None,
         purpose,
     }
 }
@@ -214,7 +273,7 @@ mod tests {
     #[test]
     fn names_are_legal_in_kafka_and_as_kubernetes_object_names() {
         for topic in Topic::ALL {
-            let legal = topic.name().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'.');
+            let legal = topic.name().bytes().all(|byte| byte.is_ascii_lowercase() || b".-".contains(&byte));
             assert!(legal, "{topic}");
         }
     }

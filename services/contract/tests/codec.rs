@@ -63,6 +63,7 @@ fn vary(event: &mut Event, order_id: OrderId, amount: i64, quantity: u32, text: 
         Event::ShippingDelivered(event) => event.order_id = order_id,
         Event::ShippingCancelled(event) => event.order_id = order_id,
         Event::NotificationSent(event) => event.channels[0].detail = Some(text.to_owned()),
+        Event::SalesUpdated(event) => (event.row.partition, event.revenue_minor) = (quantity, amount),
     }
 }
 
@@ -111,10 +112,10 @@ proptest! {
 }
 
 #[test]
-fn every_topic_but_dead_letters_carries_exactly_one_event() {
+fn every_topic_but_dead_letters_and_changelogs_carries_exactly_one_event() {
     for topic in Topic::ALL {
         let events = Event::TYPES.iter().filter(|declared| declared.topic == *topic).count();
-        assert_eq!(events, usize::from(!topic.is_dead_letter()), "{topic}");
+        assert_eq!(events, usize::from(!topic.is_dead_letter() && !topic.is_changelog()), "{topic}");
     }
 }
 

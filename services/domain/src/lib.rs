@@ -7,6 +7,8 @@ pub mod catalogue;
 pub mod payment;
 pub mod pricing;
 pub mod saga;
+pub mod sales;
 pub mod shipment;
 pub mod stock;
 pub mod warehouse;
+pub mod windows;

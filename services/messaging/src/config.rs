@@ -88,6 +88,44 @@ pub(crate) fn producer(kafka: &KafkaConfig) -> ClientConfig {
     config
 }
 
+/// How long a transaction may stay open before the coordinator gives it up. Ours take milliseconds; what takes so
+/// long was left open by a process that died, and readers wait for it. The default is a minute; much shorter, and
+/// a broker's restart would fence a producer that only waits for it.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The settings of the producer of streams that owns `transactional_id`.
+pub(crate) fn transactional_producer(kafka: &KafkaConfig, transactional_id: &str) -> ClientConfig {
+    let mut config = producer(kafka);
+    config
+        .set("transactional.id", transactional_id)
+        .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
+        // A record that is not taken within the transaction's time is of no use to it.
+        .set("message.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
+        // The coordinator refuses a transaction while it still writes the marks of the one before
+        // (CONCURRENT_TRANSACTIONS). That takes a few ms; the default of 100 would be most of a transaction.
+        .set("retry.backoff.ms", "5");
+    config
+}
+
+/// The settings of a reader of whole partitions: assigned by hand, from their beginning, and told at their end.
+/// `group` is a name only: it is not joined, and nothing is committed to it.
+pub(crate) fn reader(kafka: &KafkaConfig, group: &str) -> ClientConfig {
+    let mut config = consumer(kafka, group);
+    config
+        // The end must be told: after transactions it is no record.
+        .set("enable.partition.eof", "true")
+        // Nobody asks a reader for statistics.
+        .set("statistics.interval.ms", "0");
+    config
+}
+
+/// The same, that sees also what is not committed.
+pub(crate) fn uncommitted_reader(kafka: &KafkaConfig, group: &str) -> ClientConfig {
+    let mut config = reader(kafka, group);
+    config.set("isolation.level", "read_uncommitted");
+    config
+}
+
 /// The settings of a consumer in `group`.
 pub(crate) fn consumer(kafka: &KafkaConfig, group: &str) -> ClientConfig {
     let mut config = client(kafka);
@@ -117,24 +155,6 @@ pub(crate) fn consumer(kafka: &KafkaConfig, group: &str) -> ClientConfig {
         .set("check.crcs", "true")
         // Lag per partition is taken from the statistics, where it costs no request of its own.
         .set("statistics.interval.ms", STATISTICS_INTERVAL.as_millis().to_string());
-    config
-}
-
-/// The settings of who reads a topic from beginning to end, outside of any group.
-pub(crate) fn reader(kafka: &KafkaConfig, group: &str) -> ClientConfig {
-    let mut config = client(kafka);
-    config
-        // librdkafka wants a name even where nothing is committed.
-        .set("group.id", group)
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        // Records that expired while they were being read are left out, not all others skipped (the default).
-        .set("auto.offset.reset", "earliest")
-        // As for consumers: what was aborted was never given up.
-        .set("isolation.level", "read_committed")
-        // The end must be told: after transactions it is no record.
-        .set("enable.partition.eof", "true")
-        .set("check.crcs", "true");
     config
 }
 
@@ -209,6 +229,8 @@ mod tests {
             assert!(producer(&kafka).create_native_config().is_ok());
             assert!(consumer(&kafka, "group").create_native_config().is_ok());
             assert!(reader(&kafka, "group").create_native_config().is_ok());
+            assert!(transactional_producer(&kafka, "id").create_native_config().is_ok());
+            assert!(uncommitted_reader(&kafka, "group").create_native_config().is_ok());
         }
     }
 

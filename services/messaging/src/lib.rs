@@ -65,6 +65,7 @@ mod parking;
 mod producer;
 mod record;
 pub mod replay;
+pub mod streams;
 mod tls;
 
 pub use avro::{AvroCodec, Registry, RegistryConfig, RegistryCredentials, RegistryError};

@@ -221,16 +221,26 @@ impl ServiceMetrics {
 }
 
 /// Makes metrics and registers each.
-struct Factory<'a>(&'a Registry);
+pub(crate) struct Factory<'a>(pub(crate) &'a Registry);
 
 impl Factory<'_> {
-    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    pub(crate) fn counter(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
         let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
     }
 
-    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+    pub(crate) fn gauge(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
         let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
@@ -242,7 +252,7 @@ impl Factory<'_> {
         Ok(metric)
     }
 
-    fn histogram(
+    pub(crate) fn histogram(
         &self,
         name: &str,
         help: &str,

@@ -108,23 +108,11 @@ impl Producer {
     /// # Errors
     /// The first event that cannot be written, or that the broker refused.
     pub async fn publish(&self, events: &[Envelope]) -> Result<(), PublishError> {
-        let records: Vec<Outgoing> =
-            events.iter().map(|envelope| self.record_of(envelope)).collect::<Result<_, _>>()?;
+        let records: Vec<Outgoing> = events
+            .iter()
+            .map(|envelope| record_of(&self.shared.topic_prefix, &*self.shared.codec, envelope))
+            .collect::<Result<_, _>>()?;
         Ok(self.send(&records).await.into_iter().next().map_or(Ok(()), Err)?)
-    }
-
-    fn record_of(&self, envelope: &Envelope) -> Result<Outgoing, EncodeError> {
-        let codec = &*self.shared.codec;
-        Ok(Outgoing {
-            topic: self.full_name(envelope.event.topic().name()),
-            key: Some(envelope.event.key().into_bytes()),
-            value: Some(codec.encode(envelope)?),
-            headers: outbox::headers_of(envelope, codec)
-                .into_iter()
-                .map(|(name, value)| (name, Some(value.into_bytes())))
-                .collect(),
-            timestamp: Some(envelope.timestamp.as_millisecond()),
-        })
     }
 
     /// The name of a topic in the cluster.
@@ -194,6 +182,24 @@ impl Producer {
             Err(error) => tracing::error!(%error, "could not replace the failed producer"),
         }
     }
+}
+
+/// The record that carries `envelope`.
+pub(crate) fn record_of(
+    topic_prefix: &str,
+    codec: &dyn Codec,
+    envelope: &Envelope,
+) -> Result<Outgoing, EncodeError> {
+    Ok(Outgoing {
+        topic: format!("{topic_prefix}{}", envelope.event.topic()),
+        key: Some(envelope.event.key().into_bytes()),
+        value: Some(codec.encode(envelope)?),
+        headers: outbox::headers_of(envelope, codec)
+            .into_iter()
+            .map(|(name, value)| (name, Some(value.into_bytes())))
+            .collect(),
+        timestamp: Some(envelope.timestamp.as_millisecond()),
+    })
 }
 
 fn connect(config: &ClientConfig) -> Result<Client, KafkaError> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use contract::Topic;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 /// A header; Kafka allows values to be absent and any bytes.
 pub(crate) type Header = (String, Option<Vec<u8>>);
@@ -43,6 +44,28 @@ impl Timestamp {
 }
 
 impl Incoming {
+    /// The record in `message`, which came from `source`.
+    pub(crate) fn of(source: Source, message: &BorrowedMessage<'_>) -> Self {
+        let headers = message.headers().map(|headers| {
+            let owned = |header: rdkafka::message::Header<'_, &[u8]>| {
+                (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
+            };
+            headers.iter().map(owned).collect()
+        });
+        Self {
+            source,
+            offset: message.offset(),
+            timestamp: match message.timestamp() {
+                rdkafka::Timestamp::CreateTime(ms) => Some(Timestamp::Create(ms)),
+                rdkafka::Timestamp::LogAppendTime(ms) => Some(Timestamp::LogAppend(ms)),
+                rdkafka::Timestamp::NotAvailable => None,
+            },
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers: headers.unwrap_or_default(),
+        }
+    }
+
     /// What it takes in memory, roughly: enough to bound a queue by.
     pub(crate) fn size(&self) -> usize {
         let headers: usize =

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::validate::ValidPipeline;
+use super::validate::{ValidPipeline, ValidService};
 use crate::build::database_job::DatabaseAdmin;
 use crate::build::labels::PipelineId;
 use crate::build::secret::DATABASE_URL;
@@ -86,7 +86,7 @@ pub fn referenced(pipeline: &crate::crd::OrderPipelineSpec) -> impl Iterator<Ite
     credentials.chain(ca).chain(registry).chain([pipeline.database.secret_ref.name.as_str()])
 }
 
-/// What each service of `pipeline` may know. `passwords` holds one for each of its services.
+/// What each service of `pipeline` may know. `passwords` holds one for each of its services that has a database.
 ///
 /// # Errors
 /// The first Secret that does not say what it should.
@@ -116,9 +116,10 @@ pub fn resolve(
         None => None,
     };
     let (admin, url) = admin(pipeline, secrets)?;
-    let services = passwords.iter().map(|(service, password)| {
+    let services = pipeline.services.iter().map(|ValidService { service, .. }| {
+        let url_with = |password| database_url(&url, &database_name(&pipeline.id, *service), password);
         let access = Access {
-            database_url: database_url(&url, &database_name(&pipeline.id, *service), password),
+            database_url: passwords.get(service).map(url_with),
             kafka_credentials: kafka_credentials.clone(),
             kafka_ca: kafka_ca.clone(),
             registry_credentials: registry_credentials.clone(),

@@ -62,7 +62,8 @@ async fn passwords(
     api: &Api<Secret>,
     valid: &ValidPipeline,
 ) -> Result<BTreeMap<Service, SecretString>, Error> {
-    let found = valid.services.iter().map(|service| async {
+    let owners = valid.services.iter().filter(|service| service.service.spec().has_database);
+    let found = owners.map(|service| async {
         let secret = read(api, &valid.id.object_name(service.service)).await?;
         let password = secret.as_ref().and_then(access::password_in).unwrap_or_else(new_password);
         Ok::<_, Error>((service.service, password))

@@ -133,16 +133,19 @@ async fn apply(
     owner: &Owner,
     ctx: &Context,
 ) -> Result<Applied, Error> {
-    let job = plan.job.name_any();
+    let job = plan.job.as_ref().map(ResourceExt::name_any);
     let prepared = pipeline.status.as_ref().and_then(|status| status.database.as_ref());
     let databases = match prepared {
-        Some(database) if database.prepared_by == job => Databases::Prepared,
+        Some(database) if Some(&database.prepared_by) == job.as_ref() => Databases::Prepared,
         Some(_) | None => Databases::Unprepared,
     };
 
     let foundations = foundations(&plan, owner, databases)?.apply(ctx).await?;
     let topics = Tally::of(foundations.all::<KafkaTopic>().map(|topic| progress::topic(&topic)));
-    let database = foundations.get::<Job>(&job).map_or(Progress::Done, |job| progress::job(&job));
+    let database = job
+        .as_ref()
+        .and_then(|job| foundations.get::<Job>(job))
+        .map_or(Progress::Done, |job| progress::job(&job));
     let all_there = topics.progress == Progress::Done && database == Progress::Done;
     let ready = if all_there { Foundations::Ready } else { Foundations::Pending };
 
@@ -153,7 +156,7 @@ async fn apply(
             .get::<Deployment>(&name)
             .map_or_else(|| progress::held_back(&name), |found| progress::deployment(&found))
     });
-    let prepared_by = (database == Progress::Done).then_some(job);
+    let prepared_by = job.filter(|_| database == Progress::Done);
     Ok(Applied { topics, services: Tally::of(services), database, prepared_by })
 }
 
@@ -181,7 +184,9 @@ fn foundations(plan: &Plan, owner: &Owner, databases: Databases) -> Result<Resou
     match databases {
         Databases::Prepared => {}
         Databases::Unprepared => {
-            resources.add(plan.job.clone())?;
+            if let Some(job) = plan.job.clone() {
+                resources.add(job)?;
+            }
         }
     }
     Ok(resources)

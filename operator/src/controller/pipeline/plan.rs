@@ -21,8 +21,8 @@ pub struct Plan {
     pub topics: Vec<KafkaTopic>,
     /// One per service.
     pub secrets: Vec<Secret>,
-    /// Prepares the databases.
-    pub job: Job,
+    /// Prepares the databases, where any service has one.
+    pub job: Option<Job>,
     /// What runs the services.
     pub workloads: Vec<ServiceObjects>,
 }
@@ -54,7 +54,7 @@ pub fn plan(pipeline: &ValidPipeline, access: &PipelineAccess) -> Plan {
     Plan {
         topics: topics.collect(),
         secrets: workloads.iter().map(|workload| secret::build(id, workload)).collect(),
-        job: database_job::build(id, &access.admin, &workloads),
+        job: database_job::maybe_build(id, &access.admin, &workloads),
         workloads: workloads
             .iter()
             .map(|workload| ServiceObjects {

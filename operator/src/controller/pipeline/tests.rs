@@ -59,13 +59,14 @@ fn secrets(url: &str) -> Secrets {
 }
 
 fn passwords() -> BTreeMap<Service, SecretString> {
-    Service::ALL.iter().map(|service| (*service, SecretString::from("s3cret"))).collect()
+    let owners = Service::ALL.iter().filter(|service| service.spec().has_database);
+    owners.map(|service| (*service, SecretString::from("s3cret"))).collect()
 }
 
 #[rstest]
 #[case::unknown_service(
     "services: {paymet: {}}",
-    "spec.services.paymet is no service of this release; there are order, inventory, payment, shipping, notification"
+    "spec.services.paymet is no service of this release; there are order, inventory, payment, shipping, notification, order-analytics"
 )]
 #[case::nothing_enabled(
     "services: {order: {enabled: false}, inventory: {enabled: false}, notification: {enabled: false}}",
@@ -98,6 +99,10 @@ fn passwords() -> BTreeMap<Service, SecretString> {
 #[case::variable_and_config(
     "services: {order: {config: {logLevel: debug}, env: [{name: LOG_LEVEL, value: info}]}}",
     "spec.services.order.env[LOG_LEVEL] is set by config already; remove one of the two"
+)]
+#[case::partitions_of_a_changelog(
+    "topics: {overrides: {order-analytics.changelog: {partitions: 6}}}",
+    "spec.topics.overrides[order-analytics.changelog].partitions cannot be set; the topic has as many as orders.confirmed, so set them there"
 )]
 #[case::unknown_step(
     "saga: {steps: [packing]}",
@@ -202,7 +207,7 @@ fn a_service_gets_the_admin_s_server_with_its_own_role_and_database() {
     let access = resolve(&valid("{}"), &secrets(url), &passwords()).unwrap();
 
     assert_eq!(
-        access.services[&Service::Order].database_url.expose_secret(),
+        access.services[&Service::Order].database_url.as_ref().unwrap().expose_secret(),
         "postgres://shop_shop_order:s3cret@db.example:5433/shop_shop_order?sslmode=require"
     );
 }
@@ -275,13 +280,40 @@ fn the_database_job_is_another_one_exactly_when_its_inputs_are() {
     let name = |change: &str, url: &str| {
         let pipeline = valid(change);
         let access = resolve(&pipeline, &secrets(url), &passwords()).unwrap();
-        plan(&pipeline, &access).job.metadata.name.unwrap()
+        plan(&pipeline, &access).job.unwrap().metadata.name.unwrap()
     };
     let first = name("{}", "postgres://a:b@db/postgres");
 
     assert_eq!(name("services: {order: {replicas: 9}}", "postgres://a:b@db/postgres"), first);
     assert_ne!(name("{}", "postgres://a:c@db/postgres"), first);
     assert_ne!(name("image: other", "postgres://a:b@db/postgres"), first);
+}
+
+#[test]
+fn a_service_without_a_database_is_given_none_and_needs_no_job() {
+    let others = "order: {enabled: false}, inventory: {enabled: false}, notification: {enabled: false}";
+    let pipeline = valid(&format!("services: {{order-analytics: {{}}, {others}}}"));
+    let access = resolve(&pipeline, &secrets("postgres://a:b@db/postgres"), &passwords()).unwrap();
+
+    let plan = plan(&pipeline, &access);
+
+    assert!(plan.job.is_none());
+    assert!(!plan.secrets[0].data.as_ref().unwrap().contains_key(secret::DATABASE_URL));
+    let container = &plan.workloads[0].deployment.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
+    let variables = container.containers[0].env.iter().flatten();
+    assert!(variables.map(|variable| variable.name.as_str()).all(|name| name != secret::DATABASE_URL));
+}
+
+#[test]
+fn a_changelog_has_as_many_partitions_as_its_input() {
+    let pipeline =
+        valid("{services: {order-analytics: {}}, topics: {overrides: {orders.confirmed: {partitions: 12}}}}");
+
+    let partitions = |topic| pipeline.topics.iter().find(|wanted| wanted.topic == topic).unwrap().partitions;
+
+    assert_eq!(partitions(Topic::OrdersConfirmed), 12);
+    assert_eq!(partitions(Topic::OrderAnalyticsChangelog), 12);
+    assert_eq!(partitions(Topic::AnalyticsSales), 3);
 }
 
 fn report(topics: Progress, database: Progress, services: Progress) -> Report {

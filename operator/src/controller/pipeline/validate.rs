@@ -173,11 +173,18 @@ fn wanted_topic(
         .map(|text| time(&format!("topics.overrides[{topic}].retention"), text, problems));
     WantedTopic {
         topic,
-        partitions: own.partitions.unwrap_or(spec.topics.partitions),
+        partitions: partitions(spec, topic),
         replicas: own.replicas.or(spec.topics.replicas).unwrap_or_else(|| default_copies(spec.profile)),
         retention: own_retention.or(topic.spec().retention_override).unwrap_or(retention),
         config: own.config.clone(),
     }
+}
+
+/// A topic whose partitions belong to those of another has as many.
+fn partitions(spec: &OrderPipelineSpec, topic: Topic) -> i32 {
+    let counted = topic.spec().copartitioned_with.unwrap_or(topic);
+    let own = spec.topics.overrides.get(counted.name()).and_then(|own| own.partitions);
+    own.unwrap_or(spec.topics.partitions)
 }
 
 fn default_copies(profile: Profile) -> i32 {
@@ -202,6 +209,13 @@ fn check_overrides(topics: &TopicsSpec, problems: &mut Vec<Problem>) {
             let known = names.join(", ");
             problems
                 .push(Problem::new(&field, format!("names a topic that does not exist; there are {known}")));
+        }
+        let leader = Topic::from_name(name).and_then(|topic| topic.spec().copartitioned_with);
+        if let (Some(leader), Some(_)) = (leader, own.partitions) {
+            problems.push(Problem::new(
+                format!("{field}.partitions"),
+                format!("cannot be set; the topic has as many as {leader}, so set them there"),
+            ));
         }
         for (key, remedy) in NOT_BY_CONFIG {
             if own.config.contains_key(key) {

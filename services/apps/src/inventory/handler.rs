@@ -93,7 +93,8 @@ impl<'a> Request<'a> {
             | Event::ShippingFailed(_)
             | Event::ShippingDelivered(_)
             | Event::ShippingCancelled(_)
-            | Event::NotificationSent(_)) => {
+            | Event::NotificationSent(_)
+            | Event::SalesUpdated(_)) => {
                 let reason = format!("{} asks nothing of the inventory", other.event_type());
                 return Err(HandleError::permanent(reason));
             }

@@ -43,7 +43,8 @@ impl<'a> Notice<'a> {
             | Event::ShippingFailed(_)
             | Event::ShippingDelivered(_)
             | Event::ShippingCancelled(_)
-            | Event::NotificationSent(_) => return None,
+            | Event::NotificationSent(_)
+            | Event::SalesUpdated(_) => return None,
         };
         let OrderDetails { customer, items, total, .. } = details;
         Some(Self { kind, order_id, customer, items, total: *total, reason })

@@ -131,7 +131,8 @@ pub(super) fn input_of(delivery: &Delivery) -> Option<(OrderId, Input)> {
         | Event::InventoryReleased(_)
         | Event::InventoryUpdated(_)
         | Event::PaymentRefunded(_)
-        | Event::ShippingCancelled(_) => None,
+        | Event::ShippingCancelled(_)
+        | Event::SalesUpdated(_) => None,
     }
 }
 

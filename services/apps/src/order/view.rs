@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use contract::{CorrelationId, Money, OrderId};
 use domain::saga::OrderStatus;
-use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::store::Order;
+use crate::amount::amount;
 
 /// The answer to an accepted order.
 #[derive(Debug, Serialize, ToSchema)]
@@ -145,12 +145,6 @@ impl From<Order> for OrderView {
             updated_at: order.updated_at,
         }
     }
-}
-
-/// The amount as a JSON number with the decimals of its currency, such as `51.98`. No float takes part.
-fn amount(money: Money) -> Box<RawValue> {
-    let decimal = Decimal::new(money.amount_minor, u32::from(money.currency.exponent()));
-    RawValue::from_string(decimal.to_string()).expect("the text of a decimal is a JSON number")
 }
 
 /// The body of an order, in full. Only documentation: bodies are read field by field, so that every fault is

@@ -10,25 +10,30 @@ use serde_json::Value;
 
 use crate::support::{PATIENCE, Realm, eventually, full_order};
 
-struct Binary {
+/// A process of the binary `orders`.
+pub(crate) struct Binary {
     child: Child,
     log: Receiver<Value>,
 }
 
 impl Binary {
     fn start(realm: &Realm, drain_delay: &str) -> Self {
+        Self::role(realm, "order", &[("DRAIN_DELAY", drain_delay), ("DATABASE_URL", &realm.database_url)])
+    }
+
+    /// Starts `role` in `realm`, with variables of its own.
+    pub(crate) fn role(realm: &Realm, role: &str, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_orders"))
-            .arg("order")
+            .arg(role)
             .env_clear()
             .env("KAFKA_BOOTSTRAP_SERVERS", testing::kafka().sasl_bootstrap())
             .env("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT")
             .env("KAFKA_USERNAME", testing::kafka().admin_user())
             .env("KAFKA_PASSWORD", testing::kafka().admin_password())
             .env("TOPIC_PREFIX", &realm.prefix)
-            .env("DATABASE_URL", &realm.database_url)
             .env("HTTP_ADDR", "127.0.0.1:0")
             .env("ADMIN_ADDR", "127.0.0.1:0")
-            .env("DRAIN_DELAY", drain_delay)
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -43,7 +48,7 @@ impl Binary {
     }
 
     /// Reads the log until a line whose message begins with `message`; all lines up to it.
-    fn log_until(&self, message: &str) -> Vec<Value> {
+    pub(crate) fn log_until(&self, message: &str) -> Vec<Value> {
         let (deadline, mut lines) = (Instant::now() + PATIENCE, Vec::new());
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -56,12 +61,14 @@ impl Binary {
         }
     }
 
-    fn address(&self, message: &str) -> String {
+    /// The address in the first line of the log whose message begins with `message`.
+    pub(crate) fn address(&self, message: &str) -> String {
         let lines = self.log_until(message);
         format!("http://{}", lines.last().unwrap()["address"].as_str().unwrap())
     }
 
-    fn signal(&self, signal: &str) {
+    /// Sends a signal, such as `-TERM`.
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }

@@ -16,4 +16,5 @@ mod order_api;
 mod order_saga;
 mod participants;
 mod prepare_database;
+mod sales;
 mod support;

@@ -76,6 +76,7 @@ impl Realm {
             | Command::Payment(config)
             | Command::Shipping(config)
             | Command::Notification(config)
+            | Command::OrderAnalytics(config)
             | Command::All(config) => *config,
             Command::PrepareDatabase(_) => panic!("not a service"),
         };
@@ -113,7 +114,8 @@ impl Realm {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let stop = CancellationToken::new();
         let (handler, stopping) = (SpyHandler { seen: seen.clone() }, stop.clone());
-        let topics: Vec<Topic> = Topic::ALL.iter().copied().filter(|topic| !topic.is_dead_letter()).collect();
+        let events = |topic: &Topic| !topic.is_dead_letter() && !topic.is_changelog();
+        let topics: Vec<Topic> = Topic::ALL.iter().copied().filter(events).collect();
         tokio::spawn(async move { messaging.consume(&topics, handler, stopping).await });
         Spy { seen, _stop: stop.drop_guard() }
     }

@@ -141,12 +141,14 @@ records! {
     ShippingDelivered { order_id, shipment_id, delivered_at }
     ShippingCancelled { order_id, shipment_id }
     NotificationSent { order_id, kind, channels }
+    SalesUpdated { row, status, orders, units, revenue_minor }
     Address { address, city, state, zip_code }
     ChannelResult { channel, outcome, detail }
     Contact { customer_id, first_name, last_name, email, phone }
     Money { amount_minor, currency }
     OrderDetails { customer, ship_to, items, total }
     OrderItem { product_id, quantity, unit_price_minor }
+    SalesRow { window_start, window_end, currency, product_id, partition }
     Shortage { product_id, requested, available }
     StockItem { product_id, quantity }
 }
@@ -173,4 +175,5 @@ choices! {
     PaymentFailure { Declined, ProviderUnavailable, OrderCancelled }
     ReleaseReason { OrderCancelled, Expired }
     ShippingFailure { Refused, CarrierUnavailable, OrderCancelled }
+    WindowStatus { Open, Idle, Closed }
 }

@@ -5,6 +5,7 @@ mod inventory;
 mod notification;
 mod order;
 mod payment;
+mod sales;
 mod shipping;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -19,6 +20,7 @@ pub use self::order::{
     OrderDetails, OrderItem,
 };
 pub use self::payment::{PaymentCaptured, PaymentFailed, PaymentFailure, PaymentRefunded};
+pub use self::sales::{SalesRow, SalesUpdated, WindowStatus};
 pub use self::shipping::{
     ShippingCancelled, ShippingDelivered, ShippingFailed, ShippingFailure, ShippingScheduled,
 };
@@ -112,6 +114,7 @@ events! {
     ShippingDelivered v 1 on ShippingDelivered by order_id,
     ShippingCancelled v 1 on ShippingCancelled by order_id,
     NotificationSent v 1 on NotificationsSent by order_id,
+    SalesUpdated v 1 on AnalyticsSales by row,
 }
 
 /// What the catalogue declares about an event.
@@ -155,7 +158,7 @@ impl Event {
             Self::InventoryReserved(event) => Some(event.order_id),
             Self::InventoryFailed(event) => Some(event.order_id),
             Self::InventoryReleased(event) => Some(event.order_id),
-            Self::InventoryUpdated(_) => None,
+            Self::InventoryUpdated(_) | Self::SalesUpdated(_) => None,
             Self::PaymentCaptured(event) => Some(event.order_id),
             Self::PaymentFailed(event) => Some(event.order_id),
             Self::PaymentRefunded(event) => Some(event.order_id),
@@ -188,7 +191,8 @@ impl Event {
             | Self::ShippingFailed(_)
             | Self::ShippingDelivered(_)
             | Self::ShippingCancelled(_)
-            | Self::NotificationSent(_) => None,
+            | Self::NotificationSent(_)
+            | Self::SalesUpdated(_) => None,
         }
     }
 }

@@ -5,15 +5,16 @@ use contract::{
     InventoryFailed, InventoryFailure, InventoryReleased, InventoryReserved, InventoryUpdated, Money,
     NotificationKind, NotificationSent, OrderCancelled, OrderCompleted, OrderConfirmed, OrderCreated,
     OrderDetails, OrderId, OrderItem, PaymentCaptured, PaymentFailed, PaymentFailure, PaymentId,
-    PaymentRefunded, ReleaseReason, ShipmentId, ShippingCancelled, ShippingDelivered, ShippingFailed,
-    ShippingFailure, ShippingScheduled, Shortage, StockItem,
+    PaymentRefunded, ReleaseReason, SalesRow, SalesUpdated, ShipmentId, ShippingCancelled, ShippingDelivered,
+    ShippingFailed, ShippingFailure, ShippingScheduled, Shortage, StockItem, WindowStatus,
 };
 use uuid::Uuid;
 
 /// The samples, in the catalogue's order. The first has no cause; each other is caused by the first.
 pub(crate) fn all() -> Vec<Envelope> {
     let participants = inventory().into_iter().chain(payments()).chain(shipping());
-    let events: Vec<Event> = orders().into_iter().chain(participants).chain([notification()]).collect();
+    let events: Vec<Event> =
+        orders().into_iter().chain(participants).chain([notification(), sales()]).collect();
     events.into_iter().enumerate().map(|(index, event)| envelope(index, event)).collect()
 }
 
@@ -101,6 +102,23 @@ fn notification() -> Event {
             result(Channel::Email, ChannelOutcome::Sent, None),
             result(Channel::Sms, ChannelOutcome::Skipped, Some("no SMS provider is configured")),
         ],
+    }
+    .into()
+}
+
+fn sales() -> Event {
+    SalesUpdated {
+        row: SalesRow {
+            window_start: "2026-03-20T09:00:00Z".parse().unwrap(),
+            window_end: "2026-03-20T10:00:00Z".parse().unwrap(),
+            currency: Currency::USD,
+            product_id: Some("burger".parse().unwrap()),
+            partition: 2,
+        },
+        status: WindowStatus::Open,
+        orders: 3,
+        units: 7,
+        revenue_minor: 18193,
     }
     .into()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use contract::{DecodeError, headers};
+use contract::{DecodeError, Envelope, Topic, headers};
 
 use super::chain;
 use crate::Delivery;
@@ -39,23 +39,35 @@ pub(super) fn missing_of<'r>(
     records.into_iter().filter_map(|record| codec.missing(record.value.as_deref()?)).collect()
 }
 
-/// The delivery in `record`.
-pub(super) fn delivery_of(record: &Incoming, codec: &dyn Codec) -> Result<Delivery, Grounds> {
-    decode(record, codec).map_err(|error| Grounds {
-        class: Class::Undecodable,
-        reason: error.reason(),
-        message: error.to_string(),
-        details: chain(&error),
-    })
+impl From<Undecodable> for Grounds {
+    fn from(error: Undecodable) -> Self {
+        Self {
+            class: Class::Undecodable,
+            reason: error.reason(),
+            message: error.to_string(),
+            details: chain(&error),
+        }
+    }
 }
 
-fn decode(record: &Incoming, codec: &dyn Codec) -> Result<Delivery, Undecodable> {
-    let value = record.value.as_deref().ok_or(Undecodable::Empty)?;
-    let mut envelope = codec.decode(value).map_err(Undecodable::Value)?;
+/// The event in the `value` of a record of `topic`.
+pub(crate) fn envelope_of(
+    value: Option<&[u8]>,
+    topic: Topic,
+    codec: &dyn Codec,
+) -> Result<Envelope, Grounds> {
+    let value = value.ok_or(Undecodable::Empty)?;
+    let envelope = codec.decode(value).map_err(Undecodable::Value)?;
     // Whoever may write to one topic must not be able to forge the events of another.
-    if envelope.event.topic() != record.source.topic {
-        return Err(Undecodable::Misplaced { event_type: envelope.event.event_type() });
+    if envelope.event.topic() != topic {
+        return Err(Undecodable::Misplaced { event_type: envelope.event.event_type() }.into());
     }
+    Ok(envelope)
+}
+
+/// The delivery in `record`.
+pub(super) fn delivery_of(record: &Incoming, codec: &dyn Codec) -> Result<Delivery, Grounds> {
+    let mut envelope = envelope_of(record.value.as_deref(), record.source.topic, codec)?;
     if let Some(traceparent) = record.header(headers::TRACEPARENT).and_then(valid_traceparent) {
         envelope.metadata.insert(headers::TRACEPARENT.to_owned(), traceparent.to_owned());
     }

@@ -9,7 +9,7 @@ use contract::Topic;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 use tokio::sync::{oneshot, watch};
 
@@ -19,7 +19,7 @@ use crate::config;
 use crate::metrics::ServiceMetrics;
 use crate::parking::Parking;
 use crate::producer::{SetupError, log};
-use crate::record::{Incoming, Source, Timestamp};
+use crate::record::{Incoming, Source};
 
 /// How long to wait for a record before looking after commits and shutdown.
 const POLL_WAIT: Duration = Duration::from_millis(100);
@@ -127,7 +127,7 @@ impl Fetcher {
     fn record_of(&self, message: &BorrowedMessage<'_>) -> Option<Incoming> {
         let (topic, name) = self.names.get(message.topic())?;
         let source = Source { topic: *topic, name: name.clone(), partition: message.partition() };
-        Some(incoming(source, message))
+        Some(Incoming::of(source, message))
     }
 
     /// Stops fetching while the queue is full, without ceasing to poll.
@@ -145,28 +145,6 @@ impl Fetcher {
             Ok(()) => self.paused = !room,
             Err(error) => tracing::warn!(%error, "could not pause or resume fetching"),
         }
-    }
-}
-
-/// `message`, which came from `source`, free of the client.
-pub(crate) fn incoming(source: Source, message: &BorrowedMessage<'_>) -> Incoming {
-    let headers = message.headers().map(|headers| {
-        let owned = |header: rdkafka::message::Header<'_, &[u8]>| {
-            (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
-        };
-        headers.iter().map(owned).collect()
-    });
-    Incoming {
-        source,
-        offset: message.offset(),
-        timestamp: match message.timestamp() {
-            rdkafka::Timestamp::CreateTime(ms) => Some(Timestamp::Create(ms)),
-            rdkafka::Timestamp::LogAppendTime(ms) => Some(Timestamp::LogAppend(ms)),
-            rdkafka::Timestamp::NotAvailable => None,
-        },
-        key: message.key().map(<[u8]>::to_vec),
-        value: message.payload().map(<[u8]>::to_vec),
-        headers: headers.unwrap_or_default(),
     }
 }
 

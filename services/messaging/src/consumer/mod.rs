@@ -7,7 +7,7 @@
 
 mod attempt;
 mod dead_letters;
-mod decode;
+pub(crate) mod decode;
 mod fetch;
 mod inbound;
 mod process;
@@ -25,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 
 use self::attempt::Attempt;
 use self::dead_letters::DeadLetters;
-pub(crate) use self::fetch::incoming;
 use self::inbound::{Inbound, Stop};
 use self::process::Processor;
 use self::retrier::Retrier;

@@ -11,7 +11,6 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
-use crate::consumer::incoming;
 use crate::record::{Incoming, Source};
 
 /// How long the broker may take to answer a question.
@@ -76,7 +75,7 @@ fn read(
                 };
                 ahead.next = message.offset() + 1;
                 let source = Source { topic, name: name.clone(), partition };
-                if records.blocking_send(Ok(incoming(source, &message))).is_err() {
+                if records.blocking_send(Ok(Incoming::of(source, &message))).is_err() {
                     return Ok(());
                 }
             }

@@ -420,7 +420,7 @@ pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
 }
 
 /// `RUST_LOG=messaging=debug` shows what happened.
-fn show_logs() {
+pub(crate) fn show_logs() {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     // Only the first test of the process can; the others have it then.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();

@@ -15,3 +15,4 @@ mod parking;
 mod poison;
 mod relay;
 mod replay;
+mod streams;
