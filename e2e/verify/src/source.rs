@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use contract::Service;
 use contract::Step;
-use kafka_admin::{ConnectOptions, KafkaAdmin};
+use kafka_admin::{ConnectOptions, KafkaAdmin, Retry};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -15,6 +15,11 @@ use crate::{Report, check, databases, topics};
 
 /// How long a database may take to answer at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often facts are gathered while Kafka cannot answer, and the pause between: longer than a coordinator takes to
+/// move, with a broker's session of some seconds.
+const ATTEMPTS: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Why the facts could not be gathered. No verdict follows from it.
 #[derive(Debug, thiserror::Error)]
@@ -91,12 +96,26 @@ pub async fn gather(source: &Source) -> Result<Facts, GatherError> {
     Ok(facts)
 }
 
+/// Gathers anew while Kafka says that it will soon be able to answer: after the loss of a broker, leaders and the
+/// groups' coordinators move for some seconds.
+async fn gather_patiently(source: &Source) -> Result<Facts, GatherError> {
+    for _ in 1..ATTEMPTS {
+        match gather(source).await {
+            Err(GatherError::Kafka(error)) if error.retry() == Retry::Transient => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            gathered => return gathered,
+        }
+    }
+    gather(source).await
+}
+
 /// Gathers and checks.
 ///
 /// # Errors
 /// As [`gather`].
 pub async fn verify(source: &Source, expected: &Expected) -> Result<Report, GatherError> {
-    let facts = gather(source).await?;
+    let facts = gather_patiently(source).await?;
     let violations = check(&facts, expected);
     Ok(Report::new(&facts, violations))
 }
