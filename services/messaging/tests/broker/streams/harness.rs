@@ -39,6 +39,7 @@ const SUM: &[u8] = b"";
 #[derive(Clone, Default)]
 pub(crate) struct Counting {
     rests: Arc<AtomicU32>,
+    at_work: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 #[derive(Default)]
@@ -48,6 +49,11 @@ pub(crate) struct Counts {
 }
 
 impl Counting {
+    /// One that calls `at_work` at each event, in the middle of a transaction.
+    pub(crate) fn that(at_work: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { at_work: Some(Arc::new(at_work)), ..Self::default() }
+    }
+
     /// How often it was told that a partition is silent.
     pub(crate) fn rests(&self) -> u32 {
         self.rests.load(Ordering::SeqCst)
@@ -66,6 +72,7 @@ impl Application for Counting {
     }
 
     fn apply(&self, counts: &mut Counts, envelope: &Envelope) -> Fate {
+        self.at_work.iter().for_each(|at_work| at_work());
         let key = envelope.event.key();
         *counts.of.entry(key.clone()).or_default() += 1;
         counts.changed.push(key);
