@@ -19,4 +19,4 @@ pub use machine::Machine;
 pub use world::{Soak, scenario, soak};
 
 /// The saga that orders go through here.
-pub const STEPS: &[Step] = &[Step::Inventory];
+pub const STEPS: &[Step] = Step::ALL;
