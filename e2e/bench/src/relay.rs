@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use contract::{Currency, Envelope, Money, OrderCompleted, OrderId, Service, Topic};
 use jiff::Timestamp;
-use messaging::{KafkaConfig, Messaging, Metrics, Security};
+use messaging::{KafkaConfig, Messaging, Metrics};
 use prometheus::Registry;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -25,12 +25,7 @@ pub(crate) async fn measure(repeat: usize) -> Result<Vec<Figure>> {
     backends.create_topics(&[Topic::OrdersCompleted]).await?;
     let (_, pool) = backends.database("relay").await?;
     messaging::migrate(&pool).await?;
-    let kafka = KafkaConfig {
-        bootstrap_servers: backends.kafka.bootstrap(),
-        security: Security::Plaintext,
-        client_id: "bench".to_owned(),
-        topic_prefix: String::new(),
-    };
+    let kafka = KafkaConfig::plaintext(backends.kafka.bootstrap(), "bench", "");
     let metrics = Metrics::register(&Registry::new())?;
     let messaging = Messaging::new(kafka, Service::Order, pool.clone(), &metrics)?;
     let (mut written, mut published) = (Vec::new(), Vec::new());

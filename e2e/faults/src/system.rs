@@ -18,6 +18,8 @@ use crate::machine::{LOOPBACK, Machine};
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
 /// Several, so that work moves when members come and go.
 const PARTITIONS: u32 = 3;
+/// How long a group waits for a member that died: short, because most scenarios wait for it several times.
+pub(crate) const SESSION: Duration = Duration::from_secs(4);
 /// Each product with the units that were ever put into stock: one that there is enough of, one that runs out.
 pub(crate) const STOCK: &[(&str, u64)] = &[("burger", 1_000_000), ("pizza", 1_000_000), ("truffle", 40)];
 
@@ -78,6 +80,7 @@ impl System {
             ("HTTP_ADDR", format!("{LOOPBACK}:{http}")),
             ("ADMIN_ADDR", format!("{LOOPBACK}:{admin}")),
             ("SAGA_STEPS", steps.join(",")),
+            ("KAFKA_SESSION_TIMEOUT", format!("{}ms", SESSION.as_millis())),
             // Shorter than an outage, so that deadlines pass and steps that were done are undone.
             ("SAGA_STEP_TIMEOUT", "12s".to_owned()),
             ("SAGA_NOTIFICATION_TIMEOUT", "5s".to_owned()),

@@ -12,7 +12,7 @@ use crate::load::Load;
 use crate::system::{STOCK, System};
 use crate::{Fault, Machine};
 
-/// The longest way back: brokers elect, groups wait for the dead (10 s), deadlines pass (12 s), connections that hang
+/// The longest way back: brokers elect, groups wait for the dead (4 s), deadlines pass (12 s), connections that hang
 /// are given up (15 s), some of it in a row, on a busy machine.
 const REST_TIMEOUT: Duration = Duration::from_secs(150);
 /// Orders before the fault and after it, so that it strikes in the middle.

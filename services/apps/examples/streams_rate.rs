@@ -12,7 +12,7 @@ use domain::windows::Tumbling;
 use jiff::{SignedDuration, Timestamp};
 use kafka_admin::{Admin, ConnectOptions, KafkaAdmin, Mode, NewTopic, TopicName};
 use messaging::streams::{self, Streams};
-use messaging::{KafkaConfig, Messaging, Security};
+use messaging::{KafkaConfig, Messaging};
 use orders::order_analytics::SalesCounting;
 use prometheus::Registry;
 use sqlx::PgPool;
@@ -46,12 +46,11 @@ async fn main() -> Result<(), Failure> {
 
 /// How long it takes to count `orders` that stand in the topic already.
 async fn measure(orders: usize) -> Result<Duration, Failure> {
-    let kafka = KafkaConfig {
-        bootstrap_servers: tokio::task::block_in_place(|| testing::kafka().bootstrap().to_owned()),
-        security: Security::Plaintext,
-        client_id: "streams-rate".to_owned(),
-        topic_prefix: format!("{}.", testing::unique("streams-rate")),
-    };
+    let kafka = KafkaConfig::plaintext(
+        tokio::task::block_in_place(|| testing::kafka().bootstrap().to_owned()),
+        "streams-rate",
+        format!("{}.", testing::unique("streams-rate")),
+    );
     create_topics(&kafka).await?;
     publish(&kafka, orders).await?;
 

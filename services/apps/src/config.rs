@@ -136,6 +136,9 @@ pub struct KafkaConfig {
     /// Put before every topic and consumer group, so that pipelines can share a cluster.
     #[arg(long, env = "TOPIC_PREFIX", default_value = "")]
     pub topic_prefix: String,
+    /// How long a replica may be silent until others get its partitions; the broker accepts 6s to 30m by default.
+    #[arg(long = "kafka-session-timeout", env = "KAFKA_SESSION_TIMEOUT", default_value = "10s", value_parser = duration)]
+    pub session_timeout: Duration,
 }
 
 /// Kafka's names of the ways to secure a connection.
@@ -350,6 +353,7 @@ impl KafkaConfig {
             security,
             client_id: client_id.to_owned(),
             topic_prefix: self.topic_prefix.clone(),
+            session_timeout: self.session_timeout,
         })
     }
 

@@ -21,6 +21,30 @@ pub struct KafkaConfig {
     pub client_id: String,
     /// Put before every topic and consumer group, so that pipelines can share a cluster. May be empty.
     pub topic_prefix: String,
+    /// How long a member of a group may be silent until its partitions get another owner.
+    pub session_timeout: Duration,
+}
+
+impl KafkaConfig {
+    /// How long a killed pod's partitions stand still. librdkafka's default of 45 s outlasts a saga's deadlines;
+    /// much less, and a pause of a busy machine looks like a death.
+    pub const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// A cluster without encryption or authentication.
+    #[must_use]
+    pub fn plaintext(
+        bootstrap_servers: impl Into<String>,
+        client_id: impl Into<String>,
+        topic_prefix: impl Into<String>,
+    ) -> Self {
+        Self {
+            bootstrap_servers: bootstrap_servers.into(),
+            security: Security::Plaintext,
+            client_id: client_id.into(),
+            topic_prefix: topic_prefix.into(),
+            session_timeout: Self::SESSION_TIMEOUT,
+        }
+    }
 }
 
 /// How connections are secured.
@@ -142,9 +166,9 @@ pub(crate) fn consumer(kafka: &KafkaConfig, group: &str) -> ClientConfig {
         .set("isolation.level", "read_committed")
         // Only partitions that move are stopped: a rolling restart does not halt every replica each time.
         .set("partition.assignment.strategy", "cooperative-sticky")
-        // How long a killed pod's partitions stand still. The default of 45 s outlasts a saga's deadlines;
-        // heartbeats come from a thread of their own every 3 s, so that 10 s are three of them missed.
-        .set("session.timeout.ms", "10000")
+        // See `KafkaConfig::SESSION_TIMEOUT`; three heartbeats missed in a row are a death.
+        .set("session.timeout.ms", kafka.session_timeout.as_millis().to_string())
+        .set("heartbeat.interval.ms", (kafka.session_timeout / 3).as_millis().to_string())
         // Bound what is fetched ahead of the handler: the defaults are 100,000 records and 64 MiB.
         .set("queued.min.messages", "10000")
         .set("queued.max.messages.kbytes", "16384")
@@ -208,12 +232,7 @@ mod tests {
     use super::*;
 
     fn kafka(security: Security) -> KafkaConfig {
-        KafkaConfig {
-            bootstrap_servers: "127.0.0.1:9092".to_owned(),
-            security,
-            client_id: "test".to_owned(),
-            topic_prefix: String::new(),
-        }
+        KafkaConfig { security, ..KafkaConfig::plaintext("127.0.0.1:9092", "test", "") }
     }
 
     fn scram() -> Sasl {

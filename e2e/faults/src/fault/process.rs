@@ -7,13 +7,14 @@ use rand::prelude::*;
 use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, sleep};
 
+use crate::system::SESSION;
 use crate::world::World;
 
 /// How often each service is killed in a row.
 const ROUNDS: usize = 2;
-/// Longer than the session of a consumer group (10 s), so that the frozen service's partitions have new owners, or
-/// wait for one, when it goes on.
-const FREEZE: Duration = Duration::from_secs(12);
+/// Longer than the session of a consumer group, so that the frozen service's partitions have new owners, or wait for
+/// one, when it goes on.
+const FREEZE: Duration = SESSION.saturating_add(Duration::from_secs(2));
 /// How long a relay may take to publish something.
 const RELAY_PATIENCE: Duration = Duration::from_secs(60);
 /// The advisory lock at which deletions wait. The relay's own have two keys, and so are others.

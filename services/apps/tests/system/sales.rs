@@ -11,7 +11,7 @@ use domain::sales::{HourlySales, Sales, Table};
 use domain::windows::Tumbling;
 use jiff::{SignedDuration, Timestamp};
 use messaging::streams::{Application, Fate, Metrics, Streams, Yield};
-use messaging::{Cause, Delivery, Effects, HandleError, Handler, KafkaConfig, Security};
+use messaging::{Cause, Delivery, Effects, HandleError, Handler, KafkaConfig};
 use orders::order_analytics::SalesCounting;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -199,12 +199,7 @@ async fn every_order_counts_once_through_kills_and_rebalances_and_a_replay_agree
 
 /// The same topic, counted again from its first record by a group that has never read it.
 async fn replayed(realm: &Realm, expected: &Sheet) -> Sheet {
-    let kafka = KafkaConfig {
-        bootstrap_servers: realm.bootstrap.clone(),
-        security: Security::Plaintext,
-        client_id: "replay".to_owned(),
-        topic_prefix: realm.prefix.clone(),
-    };
+    let kafka = KafkaConfig::plaintext(realm.bootstrap.clone(), "replay", realm.prefix.clone());
     let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
     // A service that does not run here: its group has no offsets.
     let streams = Streams::new(kafka, Service::Shipping, "replay", &metrics);

@@ -8,9 +8,7 @@ use clap::Parser;
 use contract::{Envelope, Event, Service, Topic};
 use devcluster::testing;
 use kafka_admin::{Admin, ConnectOptions, KafkaAdmin, Mode, NewTopic, TopicName};
-use messaging::{
-    Codec, Delivery, Effects, HandleError, Handler, JsonCodec, KafkaConfig, Messaging, Metrics, Security,
-};
+use messaging::{Codec, Delivery, Effects, HandleError, Handler, JsonCodec, KafkaConfig, Messaging, Metrics};
 use orders::config::{Cli, Command, Config};
 use orders::runtime::Process;
 use orders::telemetry::LogLevel;
@@ -91,12 +89,7 @@ impl Realm {
 
     /// The same, reading and writing by `codec`.
     async fn messaging_by(&self, service: Service, codec: Arc<dyn Codec>) -> Messaging {
-        let kafka = KafkaConfig {
-            bootstrap_servers: self.bootstrap.clone(),
-            security: Security::Plaintext,
-            client_id: "test".to_owned(),
-            topic_prefix: self.prefix.clone(),
-        };
+        let kafka = KafkaConfig::plaintext(self.bootstrap.clone(), "test", self.prefix.clone());
         let pool = PgPool::connect(&testing::postgres().create_database("spy")).await.unwrap();
         messaging::migrate(&pool).await.unwrap();
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();

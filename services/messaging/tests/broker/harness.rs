@@ -9,7 +9,7 @@ use devcluster::testing;
 use jiff::Timestamp;
 use messaging::{
     Codec, ConsumeError, ConsumerOptions, Deduplication, Delivery, Effects, HandleError, Handler, JsonCodec,
-    KafkaConfig, Messaging, Metrics, Security,
+    KafkaConfig, Messaging, Metrics,
 };
 use prometheus::Registry;
 use rdkafka::ClientConfig;
@@ -53,12 +53,7 @@ impl Shop {
 
     pub(crate) async fn open_at(name: &str, bootstrap: String, url: String) -> Self {
         show_logs();
-        let kafka = KafkaConfig {
-            bootstrap_servers: bootstrap,
-            security: Security::Plaintext,
-            client_id: name.to_owned(),
-            topic_prefix: format!("{}.", testing::unique(name)),
-        };
+        let kafka = KafkaConfig::plaintext(bootstrap, name, format!("{}.", testing::unique(name)));
         create_topics(&kafka).await;
         // Short, so that a test of an outage sees it soon.
         let acquire = Duration::from_secs(2);

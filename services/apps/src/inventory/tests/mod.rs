@@ -13,7 +13,7 @@ use contract::{
 use devcluster::testing;
 use domain::stock::StockLevel;
 use jiff::Timestamp;
-use messaging::{Delivery, Effects, HandleError, Handler, KafkaConfig, Messaging, Security};
+use messaging::{Delivery, Effects, HandleError, Handler, KafkaConfig, Messaging};
 use prometheus::Registry;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -108,12 +108,7 @@ impl Shop {
 
 /// A broker that nobody needs: what is emitted stays in the outbox.
 fn nowhere() -> KafkaConfig {
-    KafkaConfig {
-        bootstrap_servers: "127.0.0.1:1".into(),
-        security: Security::Plaintext,
-        client_id: "test".into(),
-        topic_prefix: String::new(),
-    }
+    KafkaConfig::plaintext("127.0.0.1:1", "test", "")
 }
 
 fn delivery(event: &Event) -> Delivery {

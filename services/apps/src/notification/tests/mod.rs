@@ -13,7 +13,7 @@ use contract::{
 };
 use devcluster::testing;
 use jiff::Timestamp;
-use messaging::{Delivery, Effects, Handler, KafkaConfig, Messaging, Security};
+use messaging::{Delivery, Effects, Handler, KafkaConfig, Messaging};
 use prometheus::Registry;
 use sqlx::PgPool;
 use tokio::sync::Notify;
@@ -44,12 +44,7 @@ impl Desk {
         let registry = Registry::new();
         let metrics = messaging::Metrics::register(&registry).unwrap();
         // A broker that nobody needs: what is emitted stays in the outbox.
-        let kafka = KafkaConfig {
-            bootstrap_servers: "127.0.0.1:1".into(),
-            security: Security::Plaintext,
-            client_id: "test".into(),
-            topic_prefix: String::new(),
-        };
+        let kafka = KafkaConfig::plaintext("127.0.0.1:1", "test", "");
         let messaging = Messaging::new(kafka, Service::Notification, pool.clone(), &metrics).unwrap();
         Self { pool, messaging, metrics: Metrics::register(&registry).unwrap() }
     }

@@ -8,7 +8,7 @@ use contract::{
 };
 use devcluster::testing;
 use jiff::Timestamp;
-use messaging::{Delivery, Effects, Handler, KafkaConfig, Messaging, Security};
+use messaging::{Delivery, Effects, Handler, KafkaConfig, Messaging};
 use prometheus::Registry;
 use sqlx::PgPool;
 use tokio::sync::mpsc::Receiver;
@@ -99,12 +99,7 @@ impl Yard {
 
 /// A broker that nobody needs: what is emitted stays in the outbox.
 fn nowhere() -> KafkaConfig {
-    KafkaConfig {
-        bootstrap_servers: "127.0.0.1:1".into(),
-        security: Security::Plaintext,
-        client_id: "test".into(),
-        topic_prefix: String::new(),
-    }
+    KafkaConfig::plaintext("127.0.0.1:1", "test", "")
 }
 
 fn delivery(event: &Event) -> Delivery {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use messaging::streams::{
     Application, Fate, Metrics, StateChange, Streams, StreamsError, StreamsOptions, Yield,
 };
-use messaging::{Cause, Codec, ConsumerState, JsonCodec, KafkaConfig, Security};
+use messaging::{Cause, Codec, ConsumerState, JsonCodec, KafkaConfig};
 use prometheus::Registry;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -142,12 +142,7 @@ impl Brook {
 
     pub(crate) async fn open_at(name: &str, bootstrap: String) -> Self {
         harness::show_logs();
-        let kafka = KafkaConfig {
-            bootstrap_servers: bootstrap,
-            security: Security::Plaintext,
-            client_id: name.to_owned(),
-            topic_prefix: format!("{}.", testing::unique(name)),
-        };
+        let kafka = KafkaConfig::plaintext(bootstrap, name, format!("{}.", testing::unique(name)));
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
         let brook = Self { kafka, registry, metrics };
