@@ -9,6 +9,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::controller::clusters::Clusters;
 use crate::controller::watches::Watches;
 use crate::metrics::Metrics;
 
@@ -19,6 +20,8 @@ pub struct Health {
     pub metrics: Arc<Metrics>,
     /// Whether the watches make progress.
     pub watches: Arc<Watches>,
+    /// What was asked of Kafka.
+    pub clusters: Arc<Clusters>,
 }
 
 /// Answers on `listener` until shutdown.
@@ -60,6 +63,9 @@ fn verdict(at_fault: &[&'static str], fault: &str) -> (StatusCode, String) {
 }
 
 async fn metrics(State(health): State<Health>) -> (StatusCode, String) {
+    for (request, sent) in health.clusters.requests() {
+        health.metrics.set_kafka_requests(request.into(), sent);
+    }
     match health.metrics.encode() {
         Ok(text) => (StatusCode::OK, text),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),

@@ -17,6 +17,13 @@ pub struct Args {
     /// Look at this namespace only; at all of them when empty.
     #[arg(long, env = "WATCH_NAMESPACE", default_value = "")]
     pub watch_namespace: String,
+    /// Namespace of the Lease that one of several operators holds. Without it this process works at once, as
+    /// if there were no other.
+    #[arg(long, env = "LEASE_NAMESPACE", default_value = "")]
+    pub lease_namespace: String,
+    /// How long an operator that does not answer any more keeps the others waiting.
+    #[arg(long, env = "LEASE_DURATION_SECONDS", default_value = "15", value_parser = seconds)]
+    pub lease_duration_seconds: Duration,
     /// Address of probes and metrics.
     #[arg(long, env = "ADMIN_ADDR", default_value = "0.0.0.0:9090")]
     pub admin_addr: SocketAddr,

@@ -11,7 +11,9 @@
 pub mod admin;
 pub mod args;
 pub mod build;
+pub mod client;
 pub mod controller;
 pub mod crd;
+pub mod leader;
 pub mod metrics;
 pub mod telemetry;

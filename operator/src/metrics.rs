@@ -24,6 +24,9 @@ pub struct Metrics {
     drift: IntCounterVec,
     objects: IntGaugeVec,
     cluster_up: GaugeVec,
+    requests: IntCounterVec,
+    kafka_requests: IntCounterVec,
+    leading: IntGaugeVec,
 }
 
 impl Metrics {
@@ -76,6 +79,21 @@ impl Metrics {
                 ),
                 &["bootstrap_servers"],
             )?,
+            requests: counter(
+                "rest_client_requests_total",
+                "Requests to the apiserver by method and answer; the lease's are not among them.",
+                &["method", "code"],
+            )?,
+            kafka_requests: counter(
+                "orderpipeline_operator_kafka_requests_total",
+                "Requests to Kafka clusters; retries and connections of the client library are not among them.",
+                &["request"],
+            )?,
+            leading: gauge(
+                "leader_election_master_status",
+                "Whether this operator holds the lease; absent where it works without one.",
+                &["name"],
+            )?,
         };
         metrics.register()?;
         Ok(metrics)
@@ -90,7 +108,10 @@ impl Metrics {
         self.registry.register(Box::new(self.writes.clone()))?;
         self.registry.register(Box::new(self.drift.clone()))?;
         self.registry.register(Box::new(self.objects.clone()))?;
-        self.registry.register(Box::new(self.cluster_up.clone()))
+        self.registry.register(Box::new(self.cluster_up.clone()))?;
+        self.registry.register(Box::new(self.requests.clone()))?;
+        self.registry.register(Box::new(self.kafka_requests.clone()))?;
+        self.registry.register(Box::new(self.leading.clone()))
     }
 
     /// Counts a pass from now on; it is observed when the guard is finished or dropped.
@@ -142,6 +163,22 @@ impl Metrics {
     pub fn forget_cluster(&self, bootstrap_servers: &str) {
         // Nothing to forget where nothing was stated.
         let _ = self.cluster_up.remove_label_values(&[bootstrap_servers]);
+    }
+
+    /// Counts a request to the apiserver; `code` is that of HTTP, or says why there was none.
+    pub fn requested(&self, method: &str, code: &str) {
+        self.requests.with_label_values(&[method, code]).inc();
+    }
+
+    /// States how many requests of a kind were sent to Kafka clusters so far.
+    pub fn set_kafka_requests(&self, request: &str, sent: u64) {
+        let counter = self.kafka_requests.with_label_values(&[request]);
+        counter.inc_by(sent.saturating_sub(counter.get()));
+    }
+
+    /// States whether this operator holds the lease.
+    pub fn set_leading(&self, leading: bool) {
+        self.leading.with_label_values(&[crate::leader::LEASE]).set(leading.into());
     }
 
     /// All families in Prometheus' text format.

@@ -4,23 +4,27 @@
 //! An unreachable cluster is asked by one probe, not by every object: passes fail at once with what the
 //! probe found, and are woken when the cluster is back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use kafka_admin::{Admin, CoalesceOptions, Coalescing, ConnectOptions, KafkaAdmin, UnavailableCause};
+use kafka_admin::{
+    Admin, CoalesceOptions, Coalescing, ConnectOptions, KafkaAdmin, RequestKind, UnavailableCause,
+};
 use kube::Client;
 
 use super::connection::{Missing, Secrets, fingerprint};
 use super::error::Error;
 use crate::crd::kafka_ref::KafkaRef;
+use crate::leader::fence::Fence;
+use crate::leader::kafka::Fenced;
 use crate::metrics::Metrics;
 
 /// A client that nobody used for so long is closed: its object is gone or its Secret has changed.
 const IDLE_LIMIT: Duration = Duration::from_secs(1800);
 
-/// Opens a client; replaced in unit tests.
+/// Opens a client.
 pub type Connect = dyn Fn(&ConnectOptions) -> Result<Arc<dyn Admin>, kafka_admin::Error> + Send + Sync;
 
 /// What `spec.kafka` leads to.
@@ -39,6 +43,8 @@ pub struct Clusters {
     metrics: Arc<Metrics>,
     timeout: Duration,
     open: Mutex<HashMap<String, Open>>,
+    /// What clients that are closed by now had sent: counts never go down.
+    closed_requests: Mutex<BTreeMap<RequestKind, u64>>,
 }
 
 struct Open {
@@ -53,19 +59,16 @@ impl fmt::Debug for Clusters {
 }
 
 impl Clusters {
-    /// Clusters that are spoken to over the network, no call taking longer than `timeout`.
-    pub fn new(client: Client, metrics: Arc<Metrics>, timeout: Duration) -> Self {
-        Self::with_connect(client, metrics, timeout, Box::new(connect))
-    }
-
-    /// Clusters whose clients `connect` opens.
-    pub fn with_connect(
-        client: Client,
-        metrics: Arc<Metrics>,
-        timeout: Duration,
-        connect: Box<Connect>,
-    ) -> Self {
-        Self { secrets: Secrets::new(client), connect, metrics, timeout, open: Mutex::default() }
+    /// Clusters whose clients `connect` opens, no call taking longer than `timeout`.
+    pub fn new(client: Client, metrics: Arc<Metrics>, timeout: Duration, connect: Box<Connect>) -> Self {
+        Self {
+            secrets: Secrets::new(client),
+            connect,
+            metrics,
+            timeout,
+            open: Mutex::default(),
+            closed_requests: Mutex::default(),
+        }
     }
 
     /// The cluster that an object in `namespace` means by `kafka`. Makes no request to Kafka.
@@ -108,10 +111,25 @@ impl Clusters {
             let keep = entry.used.elapsed() < IDLE_LIMIT || Arc::strong_count(&entry.cluster) > 1;
             if !keep {
                 self.metrics.forget_cluster(&entry.cluster.servers);
+                self.add_requests(&entry.cluster);
             }
             keep
         });
         open.values().map(|entry| Arc::clone(&entry.cluster)).collect()
+    }
+
+    /// Requests sent to all clusters so far, by kind.
+    pub fn requests(&self) -> BTreeMap<RequestKind, u64> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.closed_requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        open.values().for_each(|entry| add(&mut all, entry.cluster.admin.request_counts()));
+        all
+    }
+
+    /// Keeps the counts of a client that is closed.
+    fn add_requests(&self, cluster: &Cluster) {
+        let mut closed = self.closed_requests.lock().unwrap_or_else(PoisonError::into_inner);
+        add(&mut closed, cluster.admin.request_counts());
     }
 
     /// What tells clusters apart whatever their address: the cluster's own id where it is known, else `servers`.
@@ -122,9 +140,17 @@ impl Clusters {
     }
 }
 
-/// Calls of many objects that come at about the same time become one request.
-fn connect(options: &ConnectOptions) -> Result<Arc<dyn Admin>, kafka_admin::Error> {
-    let admin = Arc::new(KafkaAdmin::connect(options)?);
+fn add(all: &mut BTreeMap<RequestKind, u64>, more: BTreeMap<RequestKind, u64>) {
+    more.into_iter().for_each(|(kind, sent)| *all.entry(kind).or_default() += sent);
+}
+
+/// A client over the network. Calls of many objects that come at about the same time become one request, and
+/// no change leaves when `fence` is closed.
+///
+/// # Errors
+/// When an option cannot be used, such as a certificate.
+pub fn connect(options: &ConnectOptions, fence: Arc<Fence>) -> Result<Arc<dyn Admin>, kafka_admin::Error> {
+    let admin = Arc::new(Fenced::new(Arc::new(KafkaAdmin::connect(options)?), fence));
     Ok(Arc::new(Coalescing::new(admin, CoalesceOptions::default())))
 }
 
@@ -261,7 +287,7 @@ impl Cluster {
 
 #[cfg(test)]
 mod tests {
-    use kafka_admin::{MemoryAdmin, RequestKind};
+    use kafka_admin::MemoryAdmin;
 
     use super::*;
 

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_admin::ConnectOptions;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client, Resource};
 use tokio_util::sync::CancellationToken;
 
-use super::clusters::Clusters;
+use super::clusters::{self, Clusters, Connect};
 use super::error::Backoff;
 use super::topic::registry::TopicRegistry;
 use super::watches::Watches;
+use crate::leader::fence::Fence;
 use crate::metrics::Metrics;
 
 /// Name of the operator where Kubernetes wants to know who did something: field manager, event source.
@@ -81,7 +83,20 @@ impl Context {
         settings: Settings,
         shutdown: CancellationToken,
     ) -> Self {
-        let clusters = Clusters::new(client.clone(), Arc::clone(&metrics), settings.kafka_timeout);
+        let connect = Box::new(|options: &ConnectOptions| clusters::connect(options, Fence::alone().into()));
+        Self::with_connect(client, metrics, settings, shutdown, connect)
+    }
+
+    /// A context whose Kafka clients `connect` opens.
+    pub fn with_connect(
+        client: Client,
+        metrics: Arc<Metrics>,
+        settings: Settings,
+        shutdown: CancellationToken,
+        connect: Box<Connect>,
+    ) -> Self {
+        let clusters =
+            Clusters::new(client.clone(), Arc::clone(&metrics), settings.kafka_timeout, connect);
         let recorder =
             Recorder::new(client.clone(), Reporter { controller: MANAGER.to_owned(), instance: None });
         Self {

@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends there, with the cause")]
 
 mod crds_fresh;
+mod leader;
 mod life;
+mod link;
 mod ownership;
 mod plan_golden;
 mod process;

@@ -10,17 +10,22 @@ use kube::config::Kubeconfig;
 
 use super::world::{client, eventually, namespace};
 
-/// Killed should the test fail.
-struct Operator(Child);
+/// A process; killed should the test fail.
+pub(crate) struct Operator {
+    process: Child,
+    log: tempfile::NamedTempFile,
+}
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("{}", self.log());
+        }
     }
 }
 
-fn get(address: SocketAddr, path: &str) -> Result<String, String> {
+pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String, String> {
     let mut answer = String::new();
     let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n");
@@ -30,27 +35,57 @@ fn get(address: SocketAddr, path: &str) -> Result<String, String> {
 }
 
 impl Operator {
-    fn start(kubeconfig: &Path, namespace: &str, address: SocketAddr) -> Self {
+    pub(crate) fn start(kubeconfig: &Path, namespace: &str, address: SocketAddr) -> Self {
+        Self::start_with(kubeconfig, namespace, address, &[])
+    }
+
+    pub(crate) fn start_with(
+        kubeconfig: &Path,
+        namespace: &str,
+        address: SocketAddr,
+        environment: &[(&str, String)],
+    ) -> Self {
+        let log = tempfile::NamedTempFile::new().unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_operator"))
             .env("KUBECONFIG", kubeconfig)
             .env("WATCH_NAMESPACE", namespace)
             .env("ADMIN_ADDR", address.to_string())
-            .stdout(Stdio::piped())
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .stdout(Stdio::from(log.reopen().unwrap()))
             .spawn();
-        Self(process.unwrap())
+        Self { process: process.unwrap(), log }
     }
 
-    async fn end(&mut self) -> ExitStatus {
-        Command::new("kill").arg("-TERM").arg(self.0.id().to_string()).status().unwrap();
+    /// All that it logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log.path()).unwrap_or_default()
+    }
+
+    pub(crate) fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        Command::new("kill").arg(format!("-{name}")).arg(self.process.id().to_string()).status().unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         let ended = eventually("the end", || {
-            let ended = self.0.try_wait().unwrap();
+            let ended = self.process.try_wait().unwrap();
             std::future::ready(ended.ok_or_else(|| "still running".to_owned()))
         });
         ended.await
     }
+
+    pub(crate) async fn end(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.ended().await
+    }
 }
 
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
@@ -85,8 +120,7 @@ async fn the_process_becomes_ready_and_ends_gracefully() {
 
     assert!(status.success(), "{status}");
     assert!(metrics.contains(r#"controller_runtime_max_concurrent_reconciles{controller="kafkatopic"}"#));
-    let mut log = String::new();
-    operator.0.stdout.take().unwrap().read_to_string(&mut log).unwrap();
+    let log = operator.log();
     for line in log.lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         assert!(line["message"].is_string() && line["level"].is_string(), "{line}");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use devcluster::testing::{apiserver, kafka, unique};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kafka_admin::{
     Admin, ConfigAlteration, ConnectOptions, KafkaAdmin, Mode, NewTopic, PartitionGrowth, TopicDescription,
@@ -84,7 +84,7 @@ async fn config() -> Config {
 }
 
 /// The apiserver with the rights that `manifests/base` gives the operator, and no other.
-async fn client_of_the_operator() -> Client {
+pub(crate) async fn client_of_the_operator() -> Client {
     let mut config = config().await;
     config.auth_info.impersonate = Some("system:serviceaccount:orderpipeline-system:operator".to_owned());
     Client::try_from(config).unwrap()
@@ -339,27 +339,49 @@ async fn install_crds(client: &Client) {
 }
 
 async fn install_rights(client: &Client) {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/base/rbac.yaml");
-    let text = std::fs::read_to_string(file).unwrap();
-    let params = PatchParams::apply("test").force();
-    for document in text.split("\n---\n") {
-        let object: Value = serde_saphyr::from_str(document).unwrap();
-        let name = object["metadata"]["name"].as_str().unwrap();
+    for object in rights() {
+        let (name, params) = (name_of(&object), PatchParams::apply("test").force());
         let patch = Patch::Apply(&object);
         match object["kind"].as_str().unwrap() {
             "ClusterRole" => {
-                drop(Api::<ClusterRole>::all(client.clone()).patch(name, &params, &patch).await.unwrap())
+                drop(Api::<ClusterRole>::all(client.clone()).patch(&name, &params, &patch).await.unwrap())
             }
             "ClusterRoleBinding" => {
                 drop(
                     Api::<ClusterRoleBinding>::all(client.clone())
-                        .patch(name, &params, &patch)
+                        .patch(&name, &params, &patch)
                         .await
                         .unwrap(),
                 );
             }
-            // Impersonation needs no ServiceAccount.
+            // Impersonation needs no ServiceAccount, and most tests no Lease.
             _ => {}
         }
     }
+}
+
+/// Lets the operator have its Lease in `namespace`, as it has one in its own.
+pub(crate) async fn grant_lease(client: &Client, namespace: &str) {
+    for object in rights() {
+        let (name, params) = (name_of(&object), PatchParams::apply("test").force());
+        let patch = Patch::Apply(&object);
+        let (roles, bindings) =
+            (Api::namespaced(client.clone(), namespace), Api::namespaced(client.clone(), namespace));
+        match object["kind"].as_str().unwrap() {
+            "Role" => drop::<Role>(roles.patch(&name, &params, &patch).await.unwrap()),
+            "RoleBinding" => drop::<RoleBinding>(bindings.patch(&name, &params, &patch).await.unwrap()),
+            _ => {}
+        }
+    }
+}
+
+/// What `manifests/base` gives the operator.
+fn rights() -> Vec<Value> {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/base/rbac.yaml");
+    let text = std::fs::read_to_string(file).unwrap();
+    text.split("\n---\n").map(|document| serde_saphyr::from_str(document).unwrap()).collect()
+}
+
+fn name_of(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap().to_owned()
 }

@@ -1,0 +1,170 @@
+//! Two operators, one Lease: whatever becomes of the one that works, never do two write.
+
+use std::path::PathBuf;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use operator::leader::LEASE;
+use serde_json::json;
+
+use super::link::{Link, Record};
+use super::process::{Operator, free_address, get};
+use super::world::{World, client_of_the_operator, eventually, grant_lease};
+
+/// Long enough for a machine that is busy with other things, short enough to wait for.
+const SECONDS: u64 = 8;
+
+/// One of the two operators.
+struct Replica {
+    process: Operator,
+    link: Link,
+    probes: std::net::SocketAddr,
+}
+
+/// A namespace in which no operator works yet, and what the replicas wrote.
+struct Pair {
+    world: World,
+    record: Record,
+    dir: tempfile::TempDir,
+}
+
+impl Pair {
+    async fn new() -> Self {
+        let mut world = World::new().await;
+        world.stop().await;
+        grant_lease(&world.client, &world.namespace).await;
+        Self { world, record: Record::default(), dir: tempfile::tempdir().unwrap() }
+    }
+
+    async fn start(&self, who: &'static str, lease_seconds: u64) -> Replica {
+        let link = Link::open(who, client_of_the_operator().await, &self.record).await;
+        let kubeconfig: PathBuf = self.dir.path().join(format!("{who}.json"));
+        std::fs::write(&kubeconfig, link.kubeconfig()).unwrap();
+        let probes = free_address();
+        let environment = [
+            ("HOSTNAME", who.to_owned()),
+            ("LEASE_NAMESPACE", self.world.namespace.clone()),
+            ("LEASE_DURATION_SECONDS", lease_seconds.to_string()),
+        ];
+        let process = Operator::start_with(&kubeconfig, &self.world.namespace, probes, &environment);
+        let replica = Replica { process, link, probes };
+        eventually("probes are answered", || std::future::ready(get(replica.probes, "/livez"))).await;
+        replica
+    }
+
+    async fn leads(&self, who: &str) {
+        let leases: Api<Lease> = Api::namespaced(self.world.client.clone(), &self.world.namespace);
+        eventually(&format!("{who} leads"), || async {
+            let lease = leases.get_opt(LEASE).await.unwrap();
+            let holder = lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default();
+            if holder.starts_with(&format!("{who}_")) { Ok(()) } else { Err(format!("holder {holder:?}")) }
+        })
+        .await;
+    }
+
+    /// Who wrote, each run of writes told once.
+    fn writers(&self) -> Vec<&'static str> {
+        let mut writers: Vec<_> = self.record.lock().unwrap().iter().map(|(who, _)| *who).collect();
+        writers.dedup();
+        writers
+    }
+}
+
+async fn failed(replica: &mut Replica) {
+    let status = replica.process.ended().await;
+    assert!(!status.success(), "who loses the lease must say so: {status}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_leader_is_followed_by_the_one_that_stood_by() {
+    let pair = Pair::new().await;
+    let mut first = pair.start("a", SECONDS).await;
+    pair.leads("a").await;
+    let second = pair.start("b", SECONDS).await;
+    pair.world.create(json!({"partitions": 1})).await;
+    pair.world.ready().await;
+    get(second.probes, "/readyz").unwrap();
+    let stood_by = get(second.probes, "/metrics").unwrap();
+
+    first.process.kill();
+    pair.world.change(json!({"partitions": 2})).await;
+    pair.leads("b").await;
+
+    pair.world.partitions(2).await;
+    assert_eq!(pair.world.ready().await.partitions, Some(2));
+    assert_eq!(pair.writers(), ["a", "b"]);
+    assert!(stood_by.contains(r#"leader_election_master_status{name="orderpipeline-operator"} 0"#));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_was_frozen_writes_nothing_afterwards() {
+    const TOPICS: usize = 60;
+    let pair = Pair::new().await;
+    let mut first = pair.start("a", SECONDS).await;
+    pair.leads("a").await;
+    let _second = pair.start("b", SECONDS).await;
+    let name = |number: usize| format!("orders-{number}");
+    let create = |number: usize| {
+        let world = &pair.world;
+        let topic = format!("{}.{number}", world.topic);
+        async move { world.create_named(&name(number), json!({"partitions": 1, "topicName": topic})).await }
+    };
+    futures::future::join_all((0..TOPICS).map(create)).await;
+
+    // In the middle of its work: some statuses are written, others are not.
+    eventually("the leader writes", || {
+        let writes = pair.record.lock().unwrap().len();
+        std::future::ready(if writes >= TOPICS / 4 { Ok(()) } else { Err(format!("{writes} writes")) })
+    })
+    .await;
+    first.process.signal("STOP");
+    pair.leads("b").await;
+    for number in 0..TOPICS {
+        pair.world.reason(&name(number), "Synced").await;
+    }
+    // Something to do for whoever believes that it leads.
+    pair.world.meanwhile_create(kafka_admin::NewTopic::named(pair.world.topic_name())).await;
+    first.process.signal("CONT");
+    failed(&mut first).await;
+
+    assert_eq!(pair.writers(), ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_cut_off_has_ended_before_another_begins() {
+    let pair = Pair::new().await;
+    let mut first = pair.start("a", SECONDS).await;
+    pair.leads("a").await;
+    let _second = pair.start("b", SECONDS).await;
+    pair.world.create(json!({"partitions": 1})).await;
+    pair.world.ready().await;
+
+    first.link.cut();
+    pair.world.change(json!({"partitions": 2})).await;
+    failed(&mut first).await;
+
+    // Nobody has written: the change waits for the one that may.
+    assert_eq!(pair.writers(), ["a"]);
+    pair.leads("b").await;
+    pair.world.partitions(2).await;
+    assert_eq!(pair.world.ready().await.partitions, Some(2));
+    assert_eq!(pair.writers(), ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_ends_hands_over_at_once() {
+    // Nobody could wait for such a Lease to run out.
+    const AN_HOUR: u64 = 3600;
+    let pair = Pair::new().await;
+    let mut first = pair.start("a", AN_HOUR).await;
+    pair.leads("a").await;
+    let mut second = pair.start("b", SECONDS).await;
+
+    assert!(first.process.end().await.success());
+
+    pair.leads("b").await;
+    pair.world.create(json!({"partitions": 1})).await;
+    pair.world.ready().await;
+    assert!(second.process.end().await.success());
+    assert_eq!(pair.writers(), ["b"]);
+}
