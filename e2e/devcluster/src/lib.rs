@@ -1,7 +1,7 @@
 //! A real Kubernetes, Kafka, PostgreSQL and schema registry on one machine, for the demo and the tests.
 //!
 //! Building blocks: [`process`] (children that never outlive their purpose), [`tools`] (what has to be built or
-//! fetched, once per user), [`kafka`], [`postgres`], [`apiserver`], [`registry`], [`mail`]. On top of them stand
+//! fetched, once per user), [`kafka`], [`postgres`], [`apiserver`], [`registry`], [`mail`], [`strimzi`]. On top of them stand
 //! [`testing`] (what a test asks for) and [`with`] (start the components around a command), and whole clusters:
 //! [`provider`] with its kinds [`bare`] and [`kind`], kept in a [`home`] and driven by the command line in [`cli`].
 //! Everything is synchronous: the crate has to be a light dependency of every test.
@@ -25,6 +25,7 @@ pub mod progress;
 pub mod provider;
 pub mod registry;
 pub mod state;
+pub mod strimzi;
 pub mod tempdir;
 pub mod testing;
 pub mod tools;
