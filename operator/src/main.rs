@@ -1,5 +1,6 @@
 //! The operator's process.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use operator::admin::{self, Health};
 use operator::args::Args;
 use operator::controller::{self, clusters, context::Context};
 use operator::leader::fence::Fence;
-use operator::leader::{Election, Terms};
+use operator::leader::{Election, Lost, Terms};
 use operator::metrics::Metrics;
 use operator::{client, telemetry};
 use tokio::net::TcpListener;
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 const GRACE: Duration = Duration::from_secs(20);
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     telemetry::init(&args.log_level)?;
     tracing::info!(?args, "operator starts");
@@ -32,8 +33,7 @@ async fn main() -> anyhow::Result<()> {
 
     let listener = TcpListener::bind(args.admin_addr).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", args.admin_addr))?;
-    let health =
-        Health { metrics, watches: Arc::clone(&ctx.watches), clusters: Arc::clone(&ctx.clusters) };
+    let health = Health { metrics, watches: Arc::clone(&ctx.watches), clusters: Arc::clone(&ctx.clusters) };
     // Probes are answered until the controllers have ended.
     let ended = CancellationToken::new();
     let admin = tokio::spawn(admin::serve(listener, health, ended.clone()));
@@ -43,17 +43,22 @@ async fn main() -> anyhow::Result<()> {
     tokio::select! {
         signal = terminated() => tracing::info!(signal = signal?, "operator ends: no new work is begun"),
         ended = &mut work => {
-            ended?;
+            if let Err(lost) = ended {
+                tracing::error!(%lost, "this operator must not work any longer");
+                return Ok(ExitCode::FAILURE);
+            }
             anyhow::bail!("the controllers ended without being told to");
         }
     }
     shutdown.cancel();
     match tokio::time::timeout(GRACE, work).await {
-        Ok(ended) => ended?,
+        Ok(Ok(())) => {}
+        Ok(Err(lost)) => tracing::warn!(%lost, "work was cut off; another operator does it again"),
         Err(_) => tracing::warn!("work did not end in time and is cut off; it will be done again"),
     }
     ended.cancel();
-    admin.await.context("the admin server panicked")?.context("the admin server broke")
+    admin.await.context("the admin server panicked")?.context("the admin server broke")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What passes need, and the candidate for the Lease where there may be several operators.
@@ -81,11 +86,11 @@ fn prepare(
 }
 
 /// Runs the controllers until shutdown; under the Lease where there is one.
-async fn work(ctx: Arc<Context>, election: Option<Election>) -> anyhow::Result<()> {
+async fn work(ctx: Arc<Context>, election: Option<Election>) -> Result<(), Lost> {
     let shutdown = ctx.shutdown.clone();
     match election {
         None => controller::run(&ctx).await,
-        Some(election) => election.lead(&shutdown, || controller::run(&ctx)).await?,
+        Some(election) => return election.lead(&shutdown, || controller::run(&ctx)).await,
     }
     Ok(())
 }

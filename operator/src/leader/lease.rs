@@ -94,7 +94,13 @@ impl Observer {
 
 /// `current` (or a new Lease) held by `identity` from `now` on. It keeps its version, so that the apiserver
 /// refuses it when anybody else was faster.
-pub(super) fn held(current: Option<&Lease>, name: &str, identity: &str, terms: Terms, now: Timestamp) -> Lease {
+pub(super) fn held(
+    current: Option<&Lease>,
+    name: &str,
+    identity: &str,
+    terms: Terms,
+    now: Timestamp,
+) -> Lease {
     let mut lease = current.cloned().unwrap_or_else(|| Lease {
         metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
         spec: None,
@@ -107,7 +113,11 @@ pub(super) fn held(current: Option<&Lease>, name: &str, identity: &str, terms: T
         holder_identity: Some(identity.to_owned()),
         lease_duration_seconds: Some(i32::try_from(terms.duration.as_secs()).unwrap_or(i32::MAX)),
         acquire_time: if keeps { old.acquire_time } else { Some(now.clone()) },
-        lease_transitions: Some(if keeps { before.transitions } else { before.transitions.saturating_add(1) }),
+        lease_transitions: Some(if keeps {
+            before.transitions
+        } else {
+            before.transitions.saturating_add(1)
+        }),
         renew_time: Some(now),
         ..old
     });

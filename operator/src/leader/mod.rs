@@ -127,7 +127,9 @@ impl Election {
                     }
                     told = Some(holder);
                 }
-                Attempt::Unknown(why) => tracing::warn!(why, "the lease could not be taken, will be tried again"),
+                Attempt::Unknown(why) => {
+                    tracing::warn!(why, "the lease could not be taken, will be tried again")
+                }
             }
             tokio::time::sleep(self.terms.renew_every()).await;
         }
@@ -146,8 +148,12 @@ impl Election {
             match tokio::time::timeout(left, self.attempt()).await {
                 Ok(Attempt::Holding) => renewed = asked,
                 Ok(Attempt::HeldBy(holder)) => return Lost(format!("{holder} holds it")),
-                Ok(Attempt::Unknown(why)) => tracing::warn!(why, "the lease could not be renewed, will be tried again"),
-                Err(_) => return Lost(format!("it could not be renewed within {:?}", self.terms.stop_after())),
+                Ok(Attempt::Unknown(why)) => {
+                    tracing::warn!(why, "the lease could not be renewed, will be tried again")
+                }
+                Err(_) => {
+                    return Lost(format!("it could not be renewed within {:?}", self.terms.stop_after()));
+                }
             }
         }
     }
@@ -174,7 +180,8 @@ impl Election {
             Some(written) => Some(written),
             None => self.api.get_opt(LEASE).await?,
         };
-        let verdict = current.as_ref().map(|lease| self.observer.judge(lease, &self.identity, Instant::now()));
+        let verdict =
+            current.as_ref().map(|lease| self.observer.judge(lease, &self.identity, Instant::now()));
         if let Some(Verdict::Held(holder)) = verdict {
             return Ok(Attempt::HeldBy(holder));
         }

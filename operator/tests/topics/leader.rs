@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::Api;
+use kube::{Api, Client};
 use operator::leader::LEASE;
 use serde_json::json;
 
 use super::link::{Link, Record};
 use super::process::{Operator, free_address, get};
-use super::world::{World, client_of_the_operator, eventually, grant_lease};
+use super::world::{World, config_of_the_operator, eventually, grant_lease};
 
 /// Long enough for a machine that is busy with other things, short enough to wait for.
 const SECONDS: u64 = 8;
@@ -37,7 +37,8 @@ impl Pair {
     }
 
     async fn start(&self, who: &'static str, lease_seconds: u64) -> Replica {
-        let link = Link::open(who, client_of_the_operator().await, &self.record).await;
+        let client = Client::try_from(config_of_the_operator().await).unwrap();
+        let link = Link::open(who, client, &self.record).await;
         let kubeconfig: PathBuf = self.dir.path().join(format!("{who}.json"));
         std::fs::write(&kubeconfig, link.kubeconfig()).unwrap();
         let probes = free_address();

@@ -39,7 +39,9 @@ impl Link {
         let address = listener.local_addr().unwrap();
         let (cut, is_cut) = watch::channel(false);
         let way = Way { who, client, record: Arc::clone(record), cut: is_cut };
-        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(pass).with_state(way)).await });
+        tokio::spawn(
+            async move { axum::serve(listener, Router::new().fallback(pass).with_state(way)).await },
+        );
         Self { address, cut }
     }
 
