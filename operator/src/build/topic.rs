@@ -7,7 +7,7 @@ use contract::Topic;
 
 use super::labels::{Component, PipelineId};
 use crate::crd::kafka_ref::KafkaRef;
-use crate::crd::kafka_topic::{AdoptionPolicy, DeletionPolicy};
+use crate::crd::kafka_topic::{AdoptionPolicy, DeletionPolicy, ReconcilePolicy};
 use crate::crd::{KafkaTopic, KafkaTopicSpec};
 
 /// A topic that the pipeline wants, all defaults resolved.
@@ -57,6 +57,8 @@ pub fn build(id: &PipelineId, defaults: &TopicDefaults, wanted: &WantedTopic) ->
             // A topic that outlived an earlier pipeline of this name is found again only if nothing about it
             // would be changed unasked.
             adoption_policy: AdoptionPolicy::IfIdentical,
+            reconcile_policy: ReconcilePolicy::Apply,
+            suspend: false,
         },
         status: None,
     }

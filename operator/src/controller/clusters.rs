@@ -24,6 +24,10 @@ use crate::metrics::Metrics;
 /// A client that nobody used for so long is closed: its object is gone or its Secret has changed.
 const IDLE_LIMIT: Duration = Duration::from_secs(1800);
 
+/// How long a pass waits for the first sign of a cluster. Some never answer, and a pass that waits keeps the
+/// objects of others waiting; whoever gives up here is told by a later look.
+const FIRST_SIGN: Duration = Duration::from_secs(2);
+
 /// Opens a client.
 pub type Connect = dyn Fn(&ConnectOptions) -> Result<Arc<dyn Admin>, kafka_admin::Error> + Send + Sync;
 
@@ -231,11 +235,18 @@ impl Cluster {
 
     /// Many objects meet a new cluster at once: the first asks, the others wait for its answer.
     async fn first_probe(&self) -> Health {
-        let _first = self.probing.lock().await;
-        match self.health() {
-            Health::Unknown => self.probe().await,
-            known @ (Health::Up { .. } | Health::Down(_)) => known,
-        }
+        let answer = async {
+            let _first = self.probing.lock().await;
+            match self.health() {
+                Health::Unknown => self.probe().await,
+                known @ (Health::Up { .. } | Health::Down(_)) => known,
+            }
+        };
+        let late = || {
+            let message = format!("no answer within {FIRST_SIGN:?}, still waiting for one");
+            Health::Down(kafka_admin::Error::Unavailable { cause: UnavailableCause::Timeout, message })
+        };
+        tokio::time::timeout(FIRST_SIGN, answer).await.unwrap_or_else(|_| late())
     }
 
     /// Looks now.

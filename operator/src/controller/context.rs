@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::clusters::{self, Clusters, Connect};
 use super::error::Backoff;
 use super::topic::registry::TopicRegistry;
+use super::topic::strimzi::StrimziTopics;
 use super::watches::Watches;
 use crate::leader::fence::Fence;
 use crate::metrics::Metrics;
@@ -65,6 +66,8 @@ pub struct Context {
     pub clusters: Arc<Clusters>,
     /// What is known about the topics of each cluster.
     pub topics: TopicRegistry,
+    /// Topics that Strimzi looks after.
+    pub strimzi: StrimziTopics,
     /// Waits after failures.
     pub backoff: Backoff,
     /// Whether the watches make progress.
@@ -95,8 +98,7 @@ impl Context {
         shutdown: CancellationToken,
         connect: Box<Connect>,
     ) -> Self {
-        let clusters =
-            Clusters::new(client.clone(), Arc::clone(&metrics), settings.kafka_timeout, connect);
+        let clusters = Clusters::new(client.clone(), Arc::clone(&metrics), settings.kafka_timeout, connect);
         let recorder =
             Recorder::new(client.clone(), Reporter { controller: MANAGER.to_owned(), instance: None });
         Self {
@@ -105,6 +107,7 @@ impl Context {
             metrics,
             clusters: Arc::new(clusters),
             topics: TopicRegistry::default(),
+            strimzi: StrimziTopics::default(),
             backoff: Backoff::default(),
             watches: Arc::default(),
             settings,

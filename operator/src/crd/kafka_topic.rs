@@ -86,6 +86,29 @@ pub struct KafkaTopicSpec {
     /// What happens when the topic exists already and was not created for this object.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
+    /// Whether the topic is changed to what the spec says, or only compared with it.
+    #[serde(default, skip_serializing_if = "ReconcilePolicy::is_default")]
+    pub reconcile_policy: ReconcilePolicy,
+    /// Leaves the topic alone, neither compared nor changed, until it is false again. Deleting this object
+    /// meanwhile leaves the topic there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
+}
+
+/// Whether differences are removed, or only told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
+pub enum ReconcilePolicy {
+    /// The topic is changed.
+    #[default]
+    Apply,
+    /// Nothing is changed, not even at the end of this object; what would be stands in `status.plan`.
+    Plan,
+}
+
+impl ReconcilePolicy {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What happens to a topic when its object is deleted.
@@ -133,4 +156,10 @@ pub struct KafkaTopicStatus {
     /// Replicas that its partitions have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
+    /// What would be changed if `spec.reconcilePolicy` were `Apply`, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan: Vec<String>,
+    /// Value of the annotation `orderpipeline.dev/reconcile-now` when the topic was last looked at because of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
 }

@@ -21,6 +21,9 @@ pub const GROUP: &str = "orderpipeline.dev";
 /// Finalizer on objects whose deletion has work to do outside Kubernetes.
 pub const FINALIZER: &str = "orderpipeline.dev/cleanup";
 
+/// Annotation that has an object looked at now: any value that it did not have before.
+pub const RECONCILE_NOW: &str = "orderpipeline.dev/reconcile-now";
+
 /// Every definition, as it is shipped.
 pub fn all() -> Vec<CustomResourceDefinition> {
     let finished = |crd| without_nulls(with_unobserved_status(crd));

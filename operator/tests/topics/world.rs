@@ -22,6 +22,7 @@ use operator::controller::context::{Context, Settings};
 use operator::controller::topic;
 use operator::crd::conditions::{self, ConditionType, State};
 use operator::crd::{KafkaTopic, KafkaTopicStatus};
+use operator::leader::fence::Fence;
 use operator::metrics::Metrics;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -42,20 +43,22 @@ pub(crate) struct World {
     pub(crate) topic: String,
     pub(crate) admin: KafkaAdmin,
     pub(crate) ctx: Arc<Context>,
+    settings: Settings,
     task: tokio::task::JoinHandle<()>,
 }
 
-async fn operator(namespace: &str) -> (Arc<Context>, tokio::task::JoinHandle<()>) {
-    let settings = Settings { namespace: Some(namespace.to_owned()), ..settings() };
+async fn operator(namespace: &str, settings: &Settings) -> (Arc<Context>, tokio::task::JoinHandle<()>) {
+    let settings = Settings { namespace: Some(namespace.to_owned()), ..settings.clone() };
     let metrics = Arc::new(Metrics::new().unwrap());
-    let ctx =
-        Arc::new(Context::new(client_of_the_operator().await, metrics, settings, CancellationToken::new()));
+    let config = config_of_the_operator().await;
+    let client = operator::client::connect(config, Arc::new(Fence::alone()), Arc::clone(&metrics)).unwrap();
+    let ctx = Arc::new(Context::new(client, metrics, settings, CancellationToken::new()));
     let task = tokio::spawn(topic::run(Arc::clone(&ctx)));
     (ctx, task)
 }
 
 /// Settings that make drift and outages show within seconds.
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         resync: Duration::from_secs(2),
         drift_interval: Duration::from_secs(1),
@@ -84,10 +87,10 @@ async fn config() -> Config {
 }
 
 /// The apiserver with the rights that `manifests/base` gives the operator, and no other.
-pub(crate) async fn client_of_the_operator() -> Client {
+pub(crate) async fn config_of_the_operator() -> Config {
     let mut config = config().await;
     config.auth_info.impersonate = Some("system:serviceaccount:orderpipeline-system:operator".to_owned());
-    Client::try_from(config).unwrap()
+    config
 }
 
 pub(crate) async fn namespace(client: &Client) -> String {
@@ -105,12 +108,16 @@ impl World {
     }
 
     pub(crate) async fn with(servers: &str) -> Self {
+        Self::with_settings(servers, settings()).await
+    }
+
+    pub(crate) async fn with_settings(servers: &str, settings: Settings) -> Self {
         let client = client().await;
         let namespace = namespace(&client).await;
-        let (ctx, task) = operator(&namespace).await;
+        let (ctx, task) = operator(&namespace, &settings).await;
         let admin = KafkaAdmin::connect(&ConnectOptions::plaintext(servers)).unwrap();
         let topic = unique("orders");
-        Self { client, namespace, servers: servers.to_owned(), topic, admin, ctx, task }
+        Self { client, namespace, servers: servers.to_owned(), topic, admin, ctx, settings, task }
     }
 
     /// The operator ends as it does on SIGTERM.
@@ -125,7 +132,7 @@ impl World {
 
     /// Another process takes over.
     pub(crate) async fn start(&mut self) {
-        (self.ctx, self.task) = operator(&self.namespace).await;
+        (self.ctx, self.task) = operator(&self.namespace, &self.settings).await;
     }
 
     pub(crate) fn api(&self) -> Api<KafkaTopic> {
@@ -151,6 +158,12 @@ impl World {
     pub(crate) async fn create_named(&self, name: &str, spec: Value) -> KafkaTopic {
         let object = serde_json::from_value(self.object(name, spec)).unwrap();
         self.api().create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    /// Annotates the object.
+    pub(crate) async fn annotate(&self, name: &str, key: &str, value: &str) {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {key: value}}}));
+        self.api().patch(name, &PatchParams::default(), &patch).await.unwrap();
     }
 
     /// Replaces fields of the spec; a config key is removed by leaving it out.

@@ -101,10 +101,15 @@ fn first(answers: Batch<()>) -> Result<(), kafka_admin::Error> {
 }
 
 fn created(new: &NewTopic) -> String {
+    format!("created topic {} with {}", new.name, shape(new))
+}
+
+/// Partitions and replicas of a new topic, for people.
+pub(super) fn shape(new: &NewTopic) -> String {
     let count = |count: Option<String>| count.unwrap_or_else(|| "the broker's default of".to_owned());
     let partitions = count(new.partitions.map(|count| count.to_string()));
     let replicas = count(new.replicas.map(|count| count.to_string()));
-    format!("created topic {} with {partitions} partitions and {replicas} replicas", new.name)
+    format!("{partitions} partitions and {replicas} replicas")
 }
 
 fn settings(changes: &BTreeMap<String, ConfigChange>) -> String {

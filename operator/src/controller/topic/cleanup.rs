@@ -19,7 +19,7 @@ use crate::controller::finalizer::{self, Cleanup};
 use crate::controller::outcome::Outcome;
 use crate::controller::status::{event, publish, write};
 use crate::crd::KafkaTopic;
-use crate::crd::kafka_topic::DeletionPolicy;
+use crate::crd::kafka_topic::{DeletionPolicy, ReconcilePolicy};
 
 /// Between two attempts to reach the cluster.
 const RETRY: Duration = Duration::from_secs(3);
@@ -33,6 +33,8 @@ enum Release {
     Gone,
     /// The topic stays: its object wants it so.
     Retained,
+    /// The topic stays: its object may not change anything now.
+    HandsOff,
     /// The topic stays: it is not, or never was, the one that the object stood for.
     NotOurs(String),
     /// The topic may stay: it could not be deleted in time.
@@ -53,6 +55,8 @@ pub async fn cleanup(topic: &KafkaTopic, ctx: &Context) -> Result<Outcome, Error
     }
     let release = match topic.spec.deletion_policy {
         DeletionPolicy::Retain => Release::Retained,
+        DeletionPolicy::Delete if topic.spec.suspend => Release::HandsOff,
+        DeletionPolicy::Delete if topic.spec.reconcile_policy == ReconcilePolicy::Plan => Release::HandsOff,
         DeletionPolicy::Delete => match delete(topic, ctx).await {
             Ok(release) => release,
             Err(Blocked(why)) => match time_left(topic, ctx, Timestamp::now()) {
@@ -70,7 +74,7 @@ pub async fn cleanup(topic: &KafkaTopic, ctx: &Context) -> Result<Outcome, Error
 async fn wait(topic: &KafkaTopic, ctx: &Context, why: String, left: Duration) -> Result<Outcome, Error> {
     let message = format!("the topic cannot be deleted, and the object will be let go without that: {why}");
     let outcome = Outcome::waiting("DeletionBlocked", message, RETRY.min(left));
-    let pass = Pass { result: Ok(outcome.clone()), observed: None };
+    let pass = Pass::unseen(Ok(outcome.clone()));
     let status = status::compute(topic, &pass, Timestamp::now());
     write(ctx, topic, topic.status.as_ref(), &status).await?;
     Ok(outcome)
@@ -97,6 +101,10 @@ async fn delete(topic: &KafkaTopic, ctx: &Context) -> Result<Release, Blocked> {
     }
     let cluster = cluster(topic, ctx).await?;
     cluster.reachable().await.map_err(blocked)?;
+    ctx.strimzi.until_known().await;
+    if let Some(owner) = ctx.strimzi.owner(name.as_str(), &cluster) {
+        return Ok(Release::NotOurs(format!("it belongs to Strimzi's KafkaTopic {owner}")));
+    }
     let seen = look_at(&cluster, &name).await;
     let seen = seen.map_err(|source| blocked(Error::kafka(format!("read topic {name}"))(source)))?;
     match seen {
@@ -148,6 +156,10 @@ async fn tell(topic: &KafkaTopic, ctx: &Context, release: &Release) {
         Release::Retained => {
             (EventType::Normal, "TopicRetained", format!("topic {name} stays, with its data"))
         }
+        Release::HandsOff => {
+            let note = format!("topic {name} stays, since its object is suspended or only plans");
+            (EventType::Normal, "TopicRetained", note)
+        }
         Release::NotOurs(why) => {
             (EventType::Warning, "TopicKept", format!("did not delete topic {name}: {why}"))
         }
@@ -157,7 +169,9 @@ async fn tell(topic: &KafkaTopic, ctx: &Context, release: &Release) {
     };
     match release {
         Release::GaveUp(_) | Release::NotOurs(_) => tracing::warn!(kafka.topic = name, "{note}"),
-        Release::Deleted | Release::Gone | Release::Retained => tracing::info!(kafka.topic = name, "{note}"),
+        Release::Deleted | Release::Gone | Release::Retained | Release::HandsOff => {
+            tracing::info!(kafka.topic = name, "{note}")
+        }
     }
     publish(ctx, topic, event(type_, reason, "Delete", &note)).await;
 }

@@ -20,8 +20,8 @@ use crate::crd::KafkaTopic;
 /// Clusters are probed so often; an outage or its end is noticed this late, plus the request timeout.
 const PROBE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Topics in one look: enough to make requests few, and few enough for a broker to answer in well under a second.
-const LOOK_AT_MOST: usize = 500;
+/// Topics in one look: a broker describes so many in some tens of milliseconds, in one request of each kind.
+const LOOK_AT_MOST: usize = 1000;
 
 type Wake = mpsc::Sender<ObjectRef<KafkaTopic>>;
 

@@ -8,7 +8,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::observed::{self, ObservedTopic, Sighting};
 use super::plan::Memory;
-use super::validate::{ValidatedTopic, effective_name};
+use super::validate::{ValidatedTopic, effective_name, is_named};
 use crate::controller::clusters::{Cluster, Resolved};
 use crate::controller::connection::Missing;
 use crate::controller::context::Context;
@@ -35,6 +35,8 @@ pub struct Fetched {
 pub enum Absent {
     /// An older object stands for the same topic.
     Taken(ObjectRef<KafkaTopic>),
+    /// Strimzi's object of this name stands for it.
+    Strimzi(String),
     /// Something that `spec.kafka` names is not there.
     Missing(Missing),
 }
@@ -61,6 +63,12 @@ pub async fn fetch(
     };
     ctx.topics.enrol(&uid, ObjectRef::from_obj(topic), &wanted.name, &cluster);
     cluster.reachable().await?;
+    // After the cluster has answered: its id tells it from others.
+    ctx.strimzi.until_known().await;
+    if let Some(owner) = ctx.strimzi.owner(wanted.name.as_str(), &cluster) {
+        ctx.topics.forget(&uid);
+        return Ok(Err(Absent::Strimzi(owner)));
+    }
     if let Some(Ok(observed)) = ctx.topics.latest(&uid) {
         return Ok(Ok(Fetched { cluster, observed, from_cache: true }));
     }
@@ -103,11 +111,13 @@ fn older_claimant(
     peers: &Store<KafkaTopic>,
 ) -> Option<ObjectRef<KafkaTopic>> {
     let name = effective_name(topic);
-    let same_topic = |peer: &KafkaTopic| {
+    let same_cluster = |peer: &KafkaTopic| {
         let servers = |topic: &KafkaTopic| ctx.clusters.identity(&topic.spec.kafka.bootstrap.servers);
-        effective_name(peer) == name && servers(peer) == servers(topic)
+        servers(peer) == servers(topic)
     };
-    let older = |peer: &Arc<KafkaTopic>| rank(peer) < rank(topic) && same_topic(peer);
+    // The name first: it tells nearly all of them apart, and every pass asks all peers.
+    let older =
+        |peer: &Arc<KafkaTopic>| is_named(peer, &name) && rank(peer) < rank(topic) && same_cluster(peer);
     let older = peers.state().into_iter().filter(older).min_by_key(|peer| rank(peer));
     older.map(|peer| ObjectRef::from_obj(&*peer))
 }

@@ -10,6 +10,9 @@
 //! | `BrokerUnreachable`, `KafkaError`, `KubernetesError`, `ForbiddenByKubernetes` | Reconciling | being retried |
 //! | `TopicNotFound`, `TopicAppeared` | Reconciling | the topic came or went meanwhile; being retried |
 //! | `DeletionBlocked` | Reconciling | the topic cannot be deleted yet; the object is let go within a bound |
+//! | `Suspended` | | `Ready` is Unknown: the object is suspended |
+//! | `ChangesPending` | Stalled | `reconcilePolicy` is Plan, and there is something to change |
+//! | `ConflictsWithStrimzi` | Stalled | a `KafkaTopic` of Strimzi's stands for the topic |
 //! | `InvalidSpec` | Stalled | the spec cannot be carried out |
 //! | `TopicNameTaken` | Stalled | an older object stands for the topic |
 //! | `TopicExists`, `TopicDiffers` | Stalled | the topic was there before and may not be taken over |
@@ -25,9 +28,11 @@ pub mod cleanup;
 pub mod drift;
 pub mod fetch;
 pub mod observed;
+pub mod pending;
 pub mod plan;
 pub mod registry;
 pub mod status;
+pub mod strimzi;
 pub mod validate;
 
 use std::future::ready;
@@ -56,7 +61,7 @@ use super::status::{event, publish, write};
 use super::{connection, runner};
 use crate::crd::KafkaTopic;
 use crate::crd::conditions::Explanation;
-use crate::crd::kafka_topic::{AdoptionPolicy, DeletionPolicy};
+use crate::crd::kafka_topic::{AdoptionPolicy, DeletionPolicy, ReconcilePolicy};
 
 /// Name of the controller in metrics and logs.
 pub const NAME: &str = "kafkatopic";
@@ -75,11 +80,13 @@ pub struct Pass {
     pub result: Result<Outcome, Error>,
     /// The topic that the object stands for.
     pub observed: Option<ObservedTopic>,
+    /// What was not done because it is only to be planned.
+    pub pending: Vec<String>,
 }
 
 impl Pass {
     fn unseen(result: Result<Outcome, Error>) -> Self {
-        Self { result, observed: None }
+        Self { result, observed: None, pending: Vec::new() }
     }
 }
 
@@ -94,9 +101,17 @@ pub async fn run(ctx: Arc<Context>) {
     let controller = Controller::for_stream(trigger, store.clone()).reconcile_on(woken);
     let peers = store.clone();
     let pass = move |topic, ctx| reconcile(topic, ctx, peers.clone());
+    let (claimed, waking) = (store.clone(), wake.clone());
+    let strimzi = strimzi::watch(&ctx, move |topic| {
+        for object in strimzi::naming(&claimed, topic) {
+            // A full queue is no loss: whoever is stalled looks again by itself, as does everybody in time.
+            let _ = waking.try_send(object);
+        }
+    });
     tokio::select! {
         () = runner::run(NAME, controller, store, Arc::clone(&ctx), pass) => {}
         () = drift::watch(Arc::clone(&ctx), wake) => {}
+        () = strimzi => {}
     }
 }
 
@@ -114,10 +129,9 @@ where
     events.try_filter_map(move |event| {
         if let watcher::Event::Delete(gone) = &event {
             ctx.topics.forget(&gone.uid().unwrap_or_default());
-            let name = effective_name(gone);
-            for heir in store.state().iter().filter(|peer| effective_name(peer) == name) {
+            for heir in strimzi::naming(&store, Some(&effective_name(gone))) {
                 // A full queue is no loss: stalled objects look again by themselves.
-                let _ = wake.try_send(ObjectRef::from_obj(&**heir));
+                let _ = wake.try_send(heir);
             }
         }
         ready(Ok(Some(event)))
@@ -138,12 +152,26 @@ async fn reconcile(
         DeletionPolicy::Delete => Cleanup::Needed,
     };
     finalizer::set(&ctx, &*topic, cleanup).await?;
+    if topic.spec.suspend {
+        return suspend(&topic, &ctx).await;
+    }
+    if status::is_asked_for(&topic) {
+        ctx.topics.unsettle(&topic.uid().unwrap_or_default());
+    }
     let pass = advance(&topic, &ctx, &peers).await;
     let status = status::compute(&topic, &pass, Timestamp::now());
     let written = write(&ctx, &*topic, topic.status.as_ref(), &status).await;
     // The first error wins; a status that was not written is retried with the rest.
     let outcome = pass.result?;
     written.map(|()| outcome)
+}
+
+/// Leaves the topic alone, drift included.
+async fn suspend(topic: &KafkaTopic, ctx: &Context) -> Result<Outcome, Error> {
+    ctx.topics.forget(&topic.uid().unwrap_or_default());
+    let status = status::suspended(topic, Timestamp::now());
+    write(ctx, topic, topic.status.as_ref(), &status).await?;
+    Ok(Outcome::ready(status::SUSPENDED, ""))
 }
 
 /// fetch → validate → plan → apply.
@@ -178,6 +206,10 @@ async fn carry_out(
         plan = plan::plan(wanted, &memory, observed.as_ref());
     }
     let uid = topic.uid().unwrap_or_default();
+    if topic.spec.reconcile_policy == ReconcilePolicy::Plan {
+        ctx.topics.settle(&uid, Ok(observed.clone()));
+        return Ok(only_planned(wanted, &plan, observed));
+    }
     if plan.changes.is_empty() {
         ctx.topics.settle(&uid, Ok(observed.clone()));
         tell_adoption(topic, ctx, &memory, &plan).await;
@@ -201,6 +233,22 @@ async fn carry_out(
     Ok(conclude(wanted, &plan, applied.refused, observed))
 }
 
+/// What a pass came to that changes nothing.
+fn only_planned(wanted: &ValidatedTopic, plan: &Plan, observed: Option<ObservedTopic>) -> Pass {
+    let pending = pending::pending(plan, observed.as_ref());
+    // A topic that is not yet this object's must not get into the status as such.
+    let known = observed.filter(|_| plan.claim == Claim::Known);
+    if pending.is_empty() || !plan.refusals.is_empty() {
+        return Pass { pending, ..conclude(wanted, plan, None, known) };
+    }
+    let message = format!(
+        "topic {}: {} changes stand in status.plan; set spec.reconcilePolicy to Apply to have them made",
+        wanted.name,
+        pending.len()
+    );
+    Pass { result: Ok(Outcome::stalled("ChangesPending", message)), observed: known, pending }
+}
+
 /// What the pass came to, once everything that could be done is done.
 fn conclude(
     wanted: &ValidatedTopic,
@@ -220,7 +268,7 @@ fn conclude(
     };
     // A topic that was refused is not this object's: its id must not get into the status.
     let observed = observed.filter(|_| plan.claim != Claim::Refused);
-    Pass { result: Ok(outcome), observed }
+    Pass { result: Ok(outcome), observed, pending: Vec::new() }
 }
 
 fn nothing_to_go_by(wanted: &ValidatedTopic, absent: Absent) -> Outcome {
@@ -232,6 +280,14 @@ fn nothing_to_go_by(wanted: &ValidatedTopic, absent: Absent) -> Outcome {
                 wanted.name,
                 older.namespace.unwrap_or_default(),
                 older.name
+            ),
+        ),
+        Absent::Strimzi(owner) => Outcome::stalled(
+            "ConflictsWithStrimzi",
+            format!(
+                "topic {} belongs to Strimzi's KafkaTopic {owner} (kafkatopics.kafka.strimzi.io): delete one of the \
+                 two; annotated with strimzi.io/managed=false Strimzi's can be deleted without its topic",
+                wanted.name
             ),
         ),
         Absent::Missing(missing @ connection::Missing::Credentials(_)) => {

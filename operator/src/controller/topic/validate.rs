@@ -42,6 +42,11 @@ pub fn effective_name(topic: &KafkaTopic) -> String {
     topic.spec.topic_name.clone().unwrap_or_else(|| topic.name_any())
 }
 
+/// Whether `topic` stands for the topic `name`.
+pub fn is_named(topic: &KafkaTopic, name: &str) -> bool {
+    topic.spec.topic_name.as_deref().or(topic.metadata.name.as_deref()) == Some(name)
+}
+
 /// What the spec asks for.
 ///
 /// # Errors

@@ -1,0 +1,131 @@
+//! Beside Strimzi, with its own CRDs: what its Topic Operator looks after is left to it.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use operator::crd::conditions::ConditionType;
+use serde_json::{Value, json};
+
+use super::world::{World, client, eventually, is, message};
+
+fn api(client: &Client, namespace: &str, kind: &str) -> Api<DynamicObject> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("kafka.strimzi.io", "v1", kind));
+    Api::namespaced_with(client.clone(), namespace, &resource)
+}
+
+async fn install() {
+    let client = client().await;
+    let crds = tokio::task::spawn_blocking(|| devcluster::strimzi::crds().unwrap()).await.unwrap();
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for text in crds {
+        let crd: CustomResourceDefinition = serde_saphyr::from_str(&text).unwrap();
+        let params = PatchParams::apply("test").force();
+        definitions.patch(&crd.name_any(), &params, &Patch::Apply(&crd)).await.unwrap();
+    }
+    for kind in ["Kafka", "KafkaTopic"] {
+        eventually("Strimzi's kinds are served", || async {
+            let list = api(&client, "default", kind).list(&Default::default()).await;
+            list.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+    }
+}
+
+/// Strimzi's cluster `main`, whose id is that of the test's broker.
+async fn cluster(world: &World) {
+    use kafka_admin::Admin;
+    let id = world.admin.describe_cluster().await.unwrap().id;
+    let kafkas = api(&world.client, &world.namespace, "Kafka");
+    put(
+        &kafkas,
+        "Kafka",
+        "main",
+        json!({"spec": {"kafka": {"listeners": [
+            {"name": "plain", "port": 9092, "type": "internal", "tls": false},
+        ]}}}),
+    )
+    .await;
+    let status = Patch::Merge(json!({"status": {"clusterId": id}}));
+    kafkas.patch_status("main", &PatchParams::default(), &status).await.unwrap();
+}
+
+/// Strimzi's object for the test's topic, annotated as given.
+async fn strimzis_topic(world: &World, annotations: Value) {
+    let topics = api(&world.client, &world.namespace, "KafkaTopic");
+    put(
+        &topics,
+        "KafkaTopic",
+        "theirs",
+        json!({
+            "metadata": {"labels": {"strimzi.io/cluster": "main"}, "annotations": annotations},
+            "spec": {"topicName": world.topic, "partitions": 1, "replicas": 1},
+        }),
+    )
+    .await;
+}
+
+async fn put(api: &Api<DynamicObject>, kind: &str, name: &str, rest: Value) {
+    let mut object = rest;
+    object["apiVersion"] = json!("kafka.strimzi.io/v1");
+    object["kind"] = json!(kind);
+    object["metadata"]["name"] = json!(name);
+    api.patch(name, &PatchParams::apply("strimzi").force(), &Patch::Apply(&object)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_topic_of_strimzis_is_left_to_it_until_strimzi_lets_go() {
+    install().await;
+    let mut world = World::new().await;
+    world.stop().await;
+    cluster(&world).await;
+    strimzis_topic(&world, json!({})).await;
+    world.create(json!({"partitions": 1})).await;
+
+    world.start().await;
+    let status = world.reason("orders", "ConflictsWithStrimzi").await;
+    let meanwhile = world.described().await;
+    strimzis_topic(&world, json!({"strimzi.io/managed": "false"})).await;
+
+    world.ready().await;
+    assert!(is(&status, ConditionType::Stalled));
+    assert!(message(&status).contains("/theirs"), "{}", message(&status));
+    assert!(meanwhile.is_none(), "{meanwhile:?}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_topic_that_strimzi_takes_later_is_not_deleted_with_our_object() {
+    install().await;
+    let mut world = World::new().await;
+    world.stop().await;
+    cluster(&world).await;
+    world.start().await;
+    world.create(json!({"partitions": 1, "deletionPolicy": "Delete"})).await;
+    world.ready().await;
+
+    strimzis_topic(&world, json!({})).await;
+    world.reason("orders", "ConflictsWithStrimzi").await;
+    world.delete("orders").await;
+    world.gone("orders").await;
+
+    assert!(world.event("orders", "TopicKept").await.contains("Strimzi's KafkaTopic"));
+    assert!(world.described().await.is_some());
+    let theirs = api(&world.client, &world.namespace, "KafkaTopic");
+    theirs.delete("theirs", &DeleteParams::default()).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_topic_of_another_cluster_of_strimzis_is_not_meant() {
+    install().await;
+    let mut world = World::new().await;
+    world.stop().await;
+    // Of a cluster that nobody knows.
+    strimzis_topic(&world, json!({})).await;
+    world.start().await;
+
+    world.create(json!({"partitions": 1})).await;
+
+    world.ready().await;
+    world.end().await;
+}
