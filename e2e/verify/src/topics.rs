@@ -47,6 +47,10 @@ impl Read {
             return;
         };
         let Envelope { event_id, event, .. } = envelope;
+        // No answer yet: one follows.
+        if matches!(&event, Event::InventoryFailed(failed) if failed.waits_until.is_some()) {
+            return;
+        }
         self.facts.add(order, Said { topic, event_id, about: about(event) });
     }
 

@@ -155,6 +155,11 @@ pub fn settings_of(service: Service) -> Vec<Setting> {
         Service::Order => &[Setting { key: "catalogue", variable: "ORDER_CATALOGUE", form: Form::Catalogue }],
         Service::Inventory => &[
             Setting { key: "initialStock", variable: "INVENTORY_INITIAL_STOCK", form: Form::Stock },
+            Setting {
+                key: "backorderTimeout",
+                variable: "INVENTORY_BACKORDER_TIMEOUT",
+                form: Form::Duration,
+            },
             Setting { key: "reservationTtl", variable: "INVENTORY_RESERVATION_TTL", form: Form::Duration },
         ],
         Service::Payment => &[

@@ -197,6 +197,9 @@ pub struct InventoryConfig {
     /// How long a reservation is held for an order that is not decided.
     #[arg(long, env = "INVENTORY_RESERVATION_TTL", default_value = "15m", value_parser = duration)]
     pub inventory_reservation_ttl: Duration,
+    /// How long an order that finds too little stock waits for its turn; with 0s it fails at once.
+    #[arg(long, env = "INVENTORY_BACKORDER_TIMEOUT", default_value = "0s", value_parser = duration)]
+    pub inventory_backorder_timeout: Duration,
 }
 
 /// What the payment service can be told.

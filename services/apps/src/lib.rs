@@ -32,6 +32,7 @@ pub mod payment;
 pub mod prepare_database;
 pub mod problem;
 pub mod provider;
+mod rows;
 pub mod runtime;
 pub mod service;
 pub mod shipping;

@@ -11,16 +11,19 @@ use contract::{CancelReason, NotificationKind, Step};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::after;
+
 /// What follows from `input` for an order in the state `saga` at the time `now`.
 ///
 /// Total and idempotent: whatever arrives, however often and in whatever order, is either the one thing that
 /// the state waits for or changes nothing. Every state but the last two has a deadline, so none is stuck.
 pub fn advance(saga: &OrderSaga, input: Input, now: Timestamp) -> Transition {
-    use Input::{DeadlinePassed, Delivered, Notified, StepFailed, StepSucceeded};
+    use Input::{DeadlinePassed, Delivered, Notified, StepFailed, StepSucceeded, StepWaits};
     use OrderStatus::{Cancelled, Completed, Confirmed, Pending};
 
     match (&saga.status, input) {
         (Pending, StepSucceeded(step)) if saga.waits_for(step) => saga.with_success_of(step, now),
+        (Pending, StepWaits { step, until }) if saga.is_running(step) => saga.with_wait_for(step, until),
         // A step that takes back its success is heard: until all have succeeded, cancelling is safe.
         (Pending, StepFailed { step, reason, detail }) if saga.has(step) => {
             saga.cancelled(step, StepStatus::Failed, reason, detail)
@@ -33,13 +36,25 @@ pub fn advance(saga: &OrderSaga, input: Input, now: Timestamp) -> Transition {
         (Confirmed, DeadlinePassed) if saga.is_overdue(now) => saga.completed(),
 
         // Duplicates, steps that this order does not have, deadlines that have been moved meanwhile.
-        (Pending, StepSucceeded(_) | StepFailed { .. } | DeadlinePassed | Delivered | Notified(_)) => {
-            saga.unchanged()
-        }
+        (
+            Pending,
+            StepSucceeded(_)
+            | StepWaits { .. }
+            | StepFailed { .. }
+            | DeadlinePassed
+            | Delivered
+            | Notified(_),
+        ) => saga.unchanged(),
         // The pivot: from here on the order is never cancelled.
-        (Confirmed, StepSucceeded(_) | StepFailed { .. } | DeadlinePassed | Delivered | Notified(_)) => {
-            saga.unchanged()
-        }
+        (
+            Confirmed,
+            StepSucceeded(_)
+            | StepWaits { .. }
+            | StepFailed { .. }
+            | DeadlinePassed
+            | Delivered
+            | Notified(_),
+        ) => saga.unchanged(),
         // Ended. Late answers are for the participants' own records to undo.
         (Completed | Cancelled { .. }, _) => saga.unchanged(),
     }
@@ -50,6 +65,13 @@ pub fn advance(saga: &OrderSaga, input: Input, now: Timestamp) -> Transition {
 pub enum Input {
     /// A step's service did its part.
     StepSucceeded(Step),
+    /// A step's service cannot do its part yet. It answers again, at `until` at the latest.
+    StepWaits {
+        /// The step.
+        step: Step,
+        /// Until when it waits.
+        until: Timestamp,
+    },
     /// A step's service could not do its part.
     StepFailed {
         /// The step.
@@ -147,6 +169,8 @@ pub enum StepStatus {
     Waiting,
     /// Its service is expected to answer.
     Running,
+    /// Its service waits for stock.
+    Backordered,
     /// Its service did its part; if the order was cancelled later, the service undid it.
     Succeeded,
     /// Its service could not do its part.
@@ -270,6 +294,10 @@ impl OrderSaga {
         self.steps.iter().any(|state| state.step == step && state.status != StepStatus::Succeeded)
     }
 
+    fn is_running(&self, step: Step) -> bool {
+        self.steps.contains(&StepState { step, status: StepStatus::Running })
+    }
+
     fn is_overdue(&self, now: Timestamp) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
@@ -284,6 +312,15 @@ impl OrderSaga {
         }
         next.start_next_step();
         next.deadline = Some(after(now, self.step_timeout));
+        Transition { next, effects: Vec::new() }
+    }
+
+    /// The step answers by itself when its wait is over, so the deadline, which is for those that do not answer,
+    /// is as much later as for any answer.
+    fn with_wait_for(&self, step: Step, until: Timestamp) -> Transition {
+        let mut next = self.successor();
+        next.set(step, StepStatus::Backordered);
+        next.deadline = self.deadline.max(Some(after(until, self.step_timeout)));
         Transition { next, effects: Vec::new() }
     }
 
@@ -338,13 +375,10 @@ impl OrderSaga {
     }
 
     fn start_next_step(&mut self) {
-        if let Some(state) = self.steps.iter_mut().find(|state| state.status != StepStatus::Succeeded) {
+        let next = self.steps.iter_mut().find(|state| state.status != StepStatus::Succeeded);
+        // What runs already may be waiting.
+        if let Some(state) = next.filter(|state| state.status == StepStatus::Waiting) {
             state.status = StepStatus::Running;
         }
     }
-}
-
-/// A time-out beyond the end of time is one that never comes.
-fn after(now: Timestamp, timeout: Duration) -> Timestamp {
-    now.checked_add(timeout).unwrap_or(Timestamp::MAX)
 }

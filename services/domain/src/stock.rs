@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 /// The stock of one product. A unit is in exactly one of the three numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StockLevel {
-    /// Units that nobody holds: what a new order can get.
+    /// Units that nobody holds.
     pub on_hand: u64,
     /// Units held for orders that are not decided yet.
     pub reserved: u64,
     /// Units sold since the product is known.
     pub sold: u64,
+    /// Units that orders wait for: so many of the free ones are not for others.
+    pub backordered: u64,
 }
 
 /// Why stock could not be moved. Nothing was changed.
@@ -35,6 +37,14 @@ pub enum StockError {
         /// How many are.
         reserved: u64,
     },
+    /// Fewer units are waited for than should be: the books are wrong.
+    #[error("{wanted} should be waited for, {backordered} are")]
+    NotAwaited {
+        /// For how many should be waited.
+        wanted: u32,
+        /// For how many is.
+        backordered: u64,
+    },
     /// More units than can be counted.
     #[error("more than {} units", StockLevel::MAX)]
     TooMany,
@@ -45,7 +55,13 @@ impl StockLevel {
     /// in most schemas.
     pub const MAX: u64 = i64::MAX.unsigned_abs();
 
-    /// Holds free units.
+    /// Units that a new order can get: free ones that no order waits for.
+    #[must_use]
+    pub const fn available(self) -> u64 {
+        self.on_hand.saturating_sub(self.backordered)
+    }
+
+    /// Holds free units. Who may have them is decided before.
     ///
     /// # Errors
     /// [`StockError::NotEnough`].
@@ -54,6 +70,26 @@ impl StockLevel {
         match self.on_hand.checked_sub(wanted) {
             Some(on_hand) => Ok(Self { on_hand, reserved: self.reserved + wanted, ..self }),
             None => Err(StockError::NotEnough { wanted: quantity, available: self.on_hand }),
+        }
+    }
+
+    /// Lets an order wait for units.
+    ///
+    /// # Errors
+    /// [`StockError::TooMany`].
+    pub fn backorder(self, quantity: u32) -> Result<Self, StockError> {
+        let backordered = self.backordered.saturating_add(quantity.into());
+        if backordered > Self::MAX { Err(StockError::TooMany) } else { Ok(Self { backordered, ..self }) }
+    }
+
+    /// Ends an order's waiting for units, whether it gets them or not.
+    ///
+    /// # Errors
+    /// [`StockError::NotAwaited`].
+    pub const fn leave_line(self, quantity: u32) -> Result<Self, StockError> {
+        match self.backordered.checked_sub(quantity as u64) {
+            Some(backordered) => Ok(Self { backordered, ..self }),
+            None => Err(StockError::NotAwaited { wanted: quantity, backordered: self.backordered }),
         }
     }
 
@@ -81,7 +117,7 @@ impl StockLevel {
         }
     }
 
-    /// Declares how many units are free, as after a count. Held and sold units stay.
+    /// Declares how many units are free, as after a count. Held and sold units stay, and so do claims.
     ///
     /// # Errors
     /// [`StockError::TooMany`].

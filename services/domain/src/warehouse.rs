@@ -4,7 +4,10 @@
 //! The inventory service loads it, lets it react to a batch of events in their order, and saves what changed.
 //!
 //! Every reaction is decided by the order's own [`Reservation`], so it is idempotent, and right in whatever
-//! order requests arrive: a cancellation that overtakes the order leaves a tombstone that refuses it later.
+//! order requests arrive: a cancellation that overtakes the order leaves a tombstone that refuses it later, once.
+//!
+//! Where orders may wait for stock, one that finds too little gets a place in line; [`crate::backorder`] says whose
+//! turn it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,9 +21,9 @@ use crate::stock::{StockError, StockLevel};
 pub struct Reservation {
     /// What became of the order here.
     pub status: ReservationStatus,
-    /// What is, or was, held for it; empty where nothing ever was.
+    /// What is, or was, held or waited for; empty where nothing ever was.
     pub items: Vec<StockItem>,
-    /// When held units may be taken back.
+    /// When held units may be taken back, or waiting ends.
     pub expires_at: Timestamp,
 }
 
@@ -30,7 +33,9 @@ pub struct Reservation {
 pub enum ReservationStatus {
     /// Units are held for it.
     Held,
-    /// There was not enough; nothing is held.
+    /// There was not enough, and it waits until there is; nothing is held.
+    Backordered,
+    /// There was not enough, or it had been cancelled before it asked; nothing is held.
     Refused,
     /// Its units are sold.
     Sold,
@@ -61,6 +66,15 @@ pub enum Outcome {
         /// The items that stood in the way.
         shortages: Vec<Shortage>,
     },
+    /// Nothing is held yet; the order waits for stock.
+    Waits {
+        /// Until when.
+        until: Timestamp,
+        /// The items that stand in the way.
+        shortages: Vec<Shortage>,
+    },
+    /// The order does not wait any more; nothing was held.
+    Withdrawn,
     /// Held units are sold.
     Sold,
     /// Held units are free again.
@@ -84,8 +98,21 @@ pub enum Outcome {
 pub struct Warehouse {
     levels: BTreeMap<ProductId, StockLevel>,
     reservations: BTreeMap<OrderId, Reservation>,
+    orders_wait_until: Option<Timestamp>,
     changed_levels: BTreeSet<ProductId>,
-    changed_reservations: BTreeSet<OrderId>,
+    /// With the status on record.
+    changed_reservations: BTreeMap<OrderId, Option<ReservationStatus>>,
+}
+
+/// A reservation that is new or changed.
+#[derive(Debug, Clone, Copy)]
+pub struct Changed<'w> {
+    /// Whose it is.
+    pub order_id: OrderId,
+    /// The status on record; none, if it is new.
+    pub was: Option<ReservationStatus>,
+    /// What it is now.
+    pub reservation: &'w Reservation,
 }
 
 impl Warehouse {
@@ -99,7 +126,14 @@ impl Warehouse {
         Self { levels, reservations, ..Self::default() }
     }
 
-    /// An order was created: holds all of its items until `expires_at`, or none.
+    /// Lets new orders that find too little stock wait for it until then, if at all.
+    #[must_use]
+    pub fn letting_orders_wait(mut self, until: Option<Timestamp>) -> Self {
+        self.orders_wait_until = until;
+        self
+    }
+
+    /// An order was created: holds all of its items until `expires_at`, or none. What others wait for is not free.
     ///
     /// # Errors
     /// [`StockError`] when the books are wrong; nothing was changed.
@@ -109,18 +143,21 @@ impl Warehouse {
         items: &[StockItem],
         expires_at: Timestamp,
     ) -> Result<Outcome, StockError> {
-        use ReservationStatus::{Cancelled, Expired, Held, Oversold, Refused, Released, Sold};
+        use ReservationStatus::{Backordered, Cancelled, Expired, Held, Oversold, Refused, Released, Sold};
         match self.status(order) {
             None => self.reserve(order, items, expires_at),
             Some(Cancelled) => {
+                let refused = Reservation { status: Refused, items: Vec::new(), expires_at };
+                self.record(order, refused);
                 Ok(Outcome::Refused { reason: InventoryFailure::OrderCancelled, shortages: Vec::new() })
             }
-            Some(Held | Refused | Sold | Released | Expired | Oversold) => Ok(Outcome::Nothing),
+            Some(Held | Backordered | Refused | Sold | Released | Expired | Oversold) => Ok(Outcome::Nothing),
         }
     }
 
     /// An order was confirmed: sells what is held for it. Where nothing is held (the reservation expired while
-    /// the confirmation was under way, or the saga does not wait for the inventory) it takes free units.
+    /// the confirmation was under way, or the saga does not wait for the inventory) it takes free units, those
+    /// included that others wait for: they have not paid.
     ///
     /// # Errors
     /// [`StockError`] when the books are wrong; nothing was changed.
@@ -130,11 +167,15 @@ impl Warehouse {
         items: &[StockItem],
         now: Timestamp,
     ) -> Result<Outcome, StockError> {
-        use ReservationStatus::{Cancelled, Expired, Held, Oversold, Refused, Released, Sold};
+        use ReservationStatus::{Backordered, Cancelled, Expired, Held, Oversold, Refused, Released, Sold};
         match self.status(order) {
             Some(Held) => {
                 self.move_held(order, StockLevel::sell, Sold)?;
                 Ok(Outcome::Sold)
+            }
+            Some(Backordered) => {
+                self.move_held(order, StockLevel::leave_line, Refused)?;
+                self.sell_free_units(order, items, now)
             }
             None | Some(Expired | Refused) => self.sell_free_units(order, items, now),
             Some(Sold | Released | Cancelled | Oversold) => Ok(Outcome::Nothing),
@@ -146,8 +187,12 @@ impl Warehouse {
     /// # Errors
     /// [`StockError`] when the books are wrong; nothing was changed.
     pub fn on_cancelled(&mut self, order: OrderId, now: Timestamp) -> Result<Outcome, StockError> {
-        use ReservationStatus::{Cancelled, Expired, Held, Oversold, Refused, Released, Sold};
+        use ReservationStatus::{Backordered, Cancelled, Expired, Held, Oversold, Refused, Released, Sold};
         match self.status(order) {
+            Some(Backordered) => {
+                self.move_held(order, StockLevel::leave_line, Refused)?;
+                Ok(Outcome::Withdrawn)
+            }
             Some(Held) => {
                 let items = self.move_held(order, StockLevel::release, Released)?;
                 Ok(Outcome::Released { items, reason: ReleaseReason::OrderCancelled })
@@ -160,15 +205,37 @@ impl Warehouse {
         }
     }
 
-    /// Frees what is held for the order if it was held too long.
+    /// It is the order's turn: holds what it waits for until `expires_at`. Whose turn it is,
+    /// [`crate::backorder::servable`] says.
+    ///
+    /// # Errors
+    /// [`StockError`] when it is not its turn, or the books are wrong; nothing was changed.
+    pub fn on_turn(&mut self, order: OrderId, expires_at: Timestamp) -> Result<Outcome, StockError> {
+        if self.status(order) != Some(ReservationStatus::Backordered) {
+            return Ok(Outcome::Nothing);
+        }
+        let take = |level: StockLevel, quantity| level.leave_line(quantity)?.reserve(quantity);
+        let items = self.move_held(order, take, ReservationStatus::Held)?;
+        let held = Reservation { status: ReservationStatus::Held, items: items.clone(), expires_at };
+        self.record(order, held);
+        Ok(Outcome::Reserved { items, expires_at })
+    }
+
+    /// Frees what is held for the order if it was held too long, and lets it wait no longer than it may.
     ///
     /// # Errors
     /// [`StockError`] when the books are wrong; nothing was changed.
     pub fn expire(&mut self, order: OrderId, now: Timestamp) -> Result<Outcome, StockError> {
-        match self.reservations.get(&order) {
-            Some(held) if held.status == ReservationStatus::Held && held.expires_at <= now => {
+        match self.reservations.get(&order).filter(|on_record| on_record.expires_at <= now) {
+            Some(held) if held.status == ReservationStatus::Held => {
                 let items = self.move_held(order, StockLevel::release, ReservationStatus::Expired)?;
                 Ok(Outcome::Released { items, reason: ReleaseReason::Expired })
+            }
+            Some(waiting) if waiting.status == ReservationStatus::Backordered => {
+                let items = self.move_held(order, StockLevel::leave_line, ReservationStatus::Refused)?;
+                let reason = InventoryFailure::OutOfStock;
+                let shortages = self.shortages(&items, StockLevel::available);
+                Ok(Outcome::Refused { reason, shortages })
             }
             Some(_) | None => Ok(Outcome::Nothing),
         }
@@ -180,8 +247,11 @@ impl Warehouse {
     }
 
     /// The reservations that changed since the warehouse was loaded, by order.
-    pub fn changed_reservations(&self) -> impl Iterator<Item = (&OrderId, &Reservation)> {
-        self.changed_reservations.iter().filter_map(|order| self.reservations.get_key_value(order))
+    pub fn changed_reservations(&self) -> impl Iterator<Item = Changed<'_>> {
+        self.changed_reservations.iter().filter_map(|(order, was)| {
+            let reservation = self.reservations.get(order)?;
+            Some(Changed { order_id: *order, was: *was, reservation })
+        })
     }
 
     fn status(&self, order: OrderId) -> Option<ReservationStatus> {
@@ -195,15 +265,24 @@ impl Warehouse {
         expires_at: Timestamp,
     ) -> Result<Outcome, StockError> {
         let items = per_product(items)?;
-        if let Some((reason, shortages)) = self.obstacles(&items) {
-            let status = ReservationStatus::Refused;
-            self.record(order, Reservation { status, items: Vec::new(), expires_at });
-            return Ok(Outcome::Refused { reason, shortages });
+        let shortages = self.shortages(&items, StockLevel::available);
+        if shortages.is_empty() {
+            self.move_units(&items, StockLevel::reserve)?;
+            let held = Reservation { status: ReservationStatus::Held, items: items.clone(), expires_at };
+            self.record(order, held);
+            return Ok(Outcome::Reserved { items, expires_at });
         }
-        self.move_units(&items, StockLevel::reserve)?;
-        let held = Reservation { status: ReservationStatus::Held, items: items.clone(), expires_at };
-        self.record(order, held);
-        Ok(Outcome::Reserved { items, expires_at })
+        let is_known = items.iter().all(|item| self.levels.contains_key(&item.product_id));
+        if let Some(until) = self.orders_wait_until.filter(|_| is_known) {
+            self.move_units(&items, StockLevel::backorder)?;
+            let status = ReservationStatus::Backordered;
+            self.record(order, Reservation { status, items, expires_at: until });
+            return Ok(Outcome::Waits { until, shortages });
+        }
+        let status = ReservationStatus::Refused;
+        self.record(order, Reservation { status, items: Vec::new(), expires_at });
+        let reason = if is_known { InventoryFailure::OutOfStock } else { InventoryFailure::UnknownProduct };
+        Ok(Outcome::Refused { reason, shortages })
     }
 
     fn sell_free_units(
@@ -213,7 +292,8 @@ impl Warehouse {
         now: Timestamp,
     ) -> Result<Outcome, StockError> {
         let items = per_product(items)?;
-        if let Some((_, shortages)) = self.obstacles(&items) {
+        let shortages = self.shortages(&items, |level| level.on_hand);
+        if !shortages.is_empty() {
             self.record(order, Reservation { status: ReservationStatus::Oversold, items, expires_at: now });
             return Ok(Outcome::Oversold { shortages });
         }
@@ -222,21 +302,16 @@ impl Warehouse {
         Ok(Outcome::Sold)
     }
 
-    fn obstacles(&self, items: &[StockItem]) -> Option<(InventoryFailure, Vec<Shortage>)> {
-        let mut reason = InventoryFailure::OutOfStock;
-        let mut shortages = Vec::new();
-        for item in items {
-            let level = self.levels.get(&item.product_id);
-            let available = level.map_or(0, |level| level.on_hand);
-            if level.is_none() {
-                reason = InventoryFailure::UnknownProduct;
-            }
-            if level.is_none() || available < u64::from(item.quantity) {
-                let product_id = item.product_id.clone();
-                shortages.push(Shortage { product_id, requested: item.quantity, available });
-            }
-        }
-        (!shortages.is_empty()).then_some((reason, shortages))
+    /// The items of which there is too little by what `free` counts, or that are not known.
+    fn shortages(&self, items: &[StockItem], free: fn(StockLevel) -> u64) -> Vec<Shortage> {
+        let shortage = |item: &StockItem| {
+            let level = self.levels.get(&item.product_id).copied();
+            let available = level.map_or(0, free);
+            let is_short = level.is_none() || available < u64::from(item.quantity);
+            let (product_id, requested) = (item.product_id.clone(), item.quantity);
+            is_short.then_some(Shortage { product_id, requested, available })
+        };
+        items.iter().filter_map(shortage).collect()
     }
 
     fn move_held(
@@ -270,8 +345,9 @@ impl Warehouse {
     }
 
     fn record(&mut self, order: OrderId, reservation: Reservation) {
-        self.reservations.insert(order, reservation);
-        self.changed_reservations.insert(order);
+        let before = self.reservations.insert(order, reservation).map(|before| before.status);
+        // The first change is from what is on record; the others are from changes that are not.
+        self.changed_reservations.entry(order).or_insert(before);
     }
 }
 

@@ -42,6 +42,10 @@ fn failed(step: Step) -> Input {
     Input::StepFailed { step, reason: CancelReason::OutOfStock, detail: "no burgers".into() }
 }
 
+fn waits_until(second: i64) -> Input {
+    Input::StepWaits { step: Step::Inventory, until: at(second) }
+}
+
 fn pending() -> OrderSaga {
     told(&[])
 }
@@ -90,6 +94,25 @@ fn a_success_starts_the_next_step_and_its_time() {
     );
     assert_eq!(transition.next.deadline, Some(at(40)));
     assert_eq!(transition.next.version, 2);
+}
+
+#[test]
+fn a_step_that_waits_is_shown_and_has_time_to_answer_when_its_wait_is_over() {
+    let waiting = told(&[waits_until(600)]);
+
+    assert_eq!(
+        statuses(&waiting),
+        [(Step::Inventory, StepStatus::Backordered), (Step::Payment, StepStatus::Waiting)]
+    );
+    assert_eq!(waiting.deadline, Some(at(630)));
+    let served = advance(&waiting, succeeded(Step::Inventory), at(400)).next;
+    assert_eq!(
+        statuses(&served),
+        [(Step::Inventory, StepStatus::Succeeded), (Step::Payment, StepStatus::Running)]
+    );
+    assert_eq!(served.deadline, Some(at(430)));
+    let late = advance(&waiting, Input::DeadlinePassed, at(630)).next;
+    assert!(matches!(late.status, OrderStatus::Cancelled { reason: CancelReason::StepTimedOut, .. }));
 }
 
 #[test]
@@ -183,6 +206,8 @@ fn a_shipped_order_completes_with_its_delivery(#[case] input: Input, #[case] sec
 #[case::late_news_of_the_creation(confirmed(), Input::Notified(NotificationKind::Created))]
 #[case::deadline_that_was_moved(confirmed(), Input::DeadlinePassed)]
 #[case::success_after_the_end(cancelled(), succeeded(Step::Inventory))]
+#[case::waiting_again(told(&[waits_until(600)]), waits_until(700))]
+#[case::waiting_after_the_success(told(&[succeeded(Step::Inventory)]), waits_until(600))]
 #[case::failure_after_the_end(completed(), failed(Step::Payment))]
 #[case::deadline_after_the_end(cancelled(), Input::DeadlinePassed)]
 #[case::notified_after_the_end(completed(), Input::Notified(NotificationKind::Confirmed))]
@@ -233,7 +258,7 @@ fn an_event_that_had_its_effect_never_has_another_whatever_came_after_it() {
     let steps = [Step::Inventory, Step::Payment, Step::Shipping];
     let told = [NotificationKind::Created, NotificationKind::Confirmed].map(Input::Notified);
     let answers = steps.iter().flat_map(|step| [succeeded(*step), failed(*step)]);
-    let inputs: Vec<Input> = answers.chain(told).chain([Input::Delivered]).collect();
+    let inputs: Vec<Input> = answers.chain(told).chain([Input::Delivered, waits_until(7)]).collect();
 
     for count in 1..=steps.len() {
         explore(&begin(&steps[..count]), &inputs, &[], 5);

@@ -28,7 +28,7 @@ fn shortage(product: &str, requested: u32, available: u64) -> Shortage {
 }
 
 fn level(on_hand: u64, reserved: u64, sold: u64) -> StockLevel {
-    StockLevel { on_hand, reserved, sold }
+    StockLevel { on_hand, reserved, sold, backordered: 0 }
 }
 
 /// Ten burgers and one pizza.
@@ -49,7 +49,7 @@ fn levels(warehouse: &Warehouse) -> Vec<(&str, StockLevel)> {
 }
 
 fn status(warehouse: &Warehouse) -> Option<ReservationStatus> {
-    warehouse.changed_reservations().map(|(_, reservation)| reservation.status).next()
+    warehouse.changed_reservations().map(|changed| changed.reservation.status).next()
 }
 
 #[test]
@@ -114,7 +114,8 @@ fn a_cancellation_that_comes_first_refuses_the_order_later() {
     let reason = InventoryFailure::OrderCancelled;
     assert_eq!(outcome, Outcome::Refused { reason, shortages: Vec::new() });
     assert_eq!(levels(&warehouse), []);
-    assert_eq!(status(&warehouse), Some(ReservationStatus::Cancelled));
+    assert_eq!(status(&warehouse), Some(ReservationStatus::Refused));
+    assert_eq!(warehouse.on_created(ORDER, &items(&[("burger", 1)]), at(900)), Ok(Outcome::Nothing));
 }
 
 #[test]

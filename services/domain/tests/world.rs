@@ -9,6 +9,8 @@
     reason = "a test that meets the unexpected should fail"
 )]
 
+#[path = "world/checks.rs"]
+mod checks;
 #[path = "world/model.rs"]
 mod model;
 #[path = "world/outside.rs"]
@@ -40,20 +42,26 @@ fn any_action() -> impl Strategy<Value = Action> {
         2 => (1..40_u64).prop_map(Action::Wait),
         1 => Just(Action::SweepOrders),
         1 => Just(Action::SweepReservations),
+        1 => Just(Action::ServeLine),
     ]
 }
 
-fn any_story() -> impl Strategy<Value = (Vec<Step>, u64, Vec<Action>)> {
+fn any_story() -> impl Strategy<Value = (Vec<Step>, u64, bool, Vec<Action>)> {
     // A life of 5 seconds makes reservations expire under orders that are not decided yet.
-    (any_steps(), prop::sample::select(vec![5, 900]), prop::collection::vec(any_action(), 0..120))
+    (
+        any_steps(),
+        prop::sample::select(vec![5, 900]),
+        any::<bool>(),
+        prop::collection::vec(any_action(), 0..120),
+    )
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_order_ends_even_if_nobody_ever_answers((steps, life, story) in any_story()) {
-        let mut world = World::new(steps, life);
+    fn every_order_ends_even_if_nobody_ever_answers((steps, life, backorders, story) in any_story()) {
+        let mut world = World::new(steps, life, backorders);
         story.into_iter().for_each(|action| world.act(action));
 
         world.let_deadlines_pass();
@@ -63,8 +71,8 @@ proptest! {
     }
 
     #[test]
-    fn whatever_arrives_after_the_end_undoes_what_was_done((steps, life, story) in any_story()) {
-        let mut world = World::new(steps, life);
+    fn whatever_arrives_after_the_end_undoes_what_was_done((steps, life, backorders, story) in any_story()) {
+        let mut world = World::new(steps, life, backorders);
         story.into_iter().for_each(|action| world.act(action));
         world.let_deadlines_pass();
 
@@ -79,8 +87,9 @@ proptest! {
     }
 
     #[test]
-    fn when_everything_is_delivered_in_time_every_order_ends_without_deadlines((steps, _, story) in any_story()) {
-        let mut world = World::new(steps, 900);
+    fn when_everything_is_delivered_in_time_every_order_ends_without_deadlines((steps, _, _, story) in any_story()) {
+        // Who waits for stock ends by it, or by a deadline.
+        let mut world = World::new(steps, 900, false);
         story.into_iter().filter(|action| !matches!(action, Action::Wait(_))).for_each(|action| world.act(action));
 
         world.deliver_everything();

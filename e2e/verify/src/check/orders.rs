@@ -127,7 +127,7 @@ pub(super) fn participants_agree(
         let reservation = facts.reservations.get(&order).map_or("NONE", |found| found.status.as_str());
         let agrees = match status {
             COMPLETED => reservation == "SOLD",
-            CANCELLED => !matches!(reservation, "HELD" | "SOLD" | "OVERSOLD"),
+            CANCELLED => !matches!(reservation, "HELD" | "BACKORDERED" | "SOLD" | "OVERSOLD"),
             _ => reservation != "OVERSOLD",
         };
         if !agrees {

@@ -18,8 +18,9 @@ use crate::body::{Faults, Object};
 use crate::http::Correlation;
 use crate::problem::{Fault, Kind, Problem, ProblemBody};
 
-use super::handler::updated;
+use super::handler::{is_awaited, updated};
 use super::store::{self, Stock};
+use super::waker::Waker;
 
 /// Most units that one request sets or adds: far above any delivery, far below what could overflow.
 const MOST_UNITS: u32 = 1_000_000_000;
@@ -35,6 +36,8 @@ pub(super) struct Api {
     pub pool: PgPool,
     /// Where changes are announced.
     pub outbox: Outbox,
+    /// Told when there is stock for those who wait.
+    pub waker: Waker,
 }
 
 /// The OpenAPI document of the inventory.
@@ -63,12 +66,14 @@ pub(super) struct StockBody {
     /// The product.
     #[schema(example = "burger")]
     pub product_id: String,
-    /// Units that nobody holds.
+    /// Units that nobody holds; orders may wait for some of them.
     pub on_hand: u64,
     /// Units held for orders that are not decided yet.
     pub reserved: u64,
     /// Units sold since the product is known.
     pub sold: u64,
+    /// Units that orders wait for.
+    pub backordered: u64,
     /// Units that a new order can get.
     pub available: u64,
     /// When any of this last changed.
@@ -82,7 +87,8 @@ impl From<&Stock> for StockBody {
             on_hand: stock.level.on_hand,
             reserved: stock.level.reserved,
             sold: stock.level.sold,
-            available: stock.level.on_hand,
+            backordered: stock.level.backordered,
+            available: stock.level.available(),
             updated_at: stock.updated_at.to_string(),
         }
     }
@@ -248,6 +254,9 @@ impl Api {
         self.outbox.append(&mut tx, &[news]).await.map_err(failed)?;
         tx.commit().await.map_err(failed)?;
         self.outbox.notify();
+        if is_awaited(level) {
+            self.waker.wake();
+        }
         Ok((stock, new))
     }
 }

@@ -4,54 +4,90 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use contract::{
-    CorrelationId, Event, InventoryFailed, InventoryReleased, InventoryReserved, InventoryUpdated,
-    OrderDetails, OrderId, ProductId, StockItem,
+    CorrelationId, Event, InventoryFailed, InventoryFailure, InventoryReleased, InventoryReserved,
+    InventoryUpdated, OrderDetails, OrderId, ProductId, StockItem,
 };
+use domain::after;
 use domain::stock::{StockError, StockLevel};
 use domain::warehouse::{Outcome, Warehouse};
 use jiff::Timestamp;
-use messaging::{Delivery, Effects, HandleError, Handler};
+use messaging::{Deduplication, Delivery, Effects, HandleError, Handler};
 
 use super::metrics::Metrics;
-use super::store;
+use super::store::{self, SaveError};
+use super::{queue, waker::Waker};
 
 /// Reserves, sells and releases what orders ask for.
 #[derive(Debug, Clone)]
 pub struct StockHandler {
-    reservation_ttl: Duration,
+    terms: Terms,
+    waker: Waker,
     metrics: Metrics,
 }
 
+/// How long orders hold stock, and wait for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// How long stock is held for an order that is not decided.
+    pub reservation_ttl: Duration,
+    /// How long an order waits for stock; none: it does not wait.
+    pub backorder_timeout: Option<Duration>,
+}
+
 impl StockHandler {
-    /// A handler that holds stock for `reservation_ttl` at most.
-    pub(super) fn new(reservation_ttl: Duration, metrics: Metrics) -> Self {
-        Self { reservation_ttl, metrics }
+    /// A handler that reserves on these terms, and says when there is stock for those who wait.
+    pub(super) fn new(terms: Terms, waker: Waker, metrics: Metrics) -> Self {
+        Self { terms, waker, metrics }
     }
 }
 
 impl Handler for StockHandler {
+    // The row of an order tells what came: each status that an event leads to is left by others only.
+    const DEDUPLICATION: Deduplication = Deduplication::OwnRows;
+
     async fn handle(&self, fx: &mut Effects<'_>, batch: &[Delivery]) -> Result<(), HandleError> {
         let requests = batch.iter().map(Request::of).collect::<Result<Vec<_>, _>>()?;
         let now = fx.now();
-        let mut warehouse = load(fx, &requests).await?;
+        let wait_until = self.terms.backorder_timeout.map(|timeout| after(now, timeout));
+        let mut warehouse = load(fx, &requests).await?.letting_orders_wait(wait_until);
         let mut outcomes = Vec::with_capacity(requests.len());
         for request in &requests {
-            let outcome = request.put_to(&mut warehouse, now, self.reservation_ttl)?;
-            if let Some(event) = request.answer(&outcome) {
+            let outcome = request.put_to(&mut warehouse, now, self.terms.reservation_ttl)?;
+            if let Some(event) = answer(request.order_id, request.details, &outcome) {
                 fx.emit(event, request.delivery);
             }
             outcomes.push((request.order_id, outcome));
         }
-        let stories = requests.iter().map(|request| (request.order_id, request.story())).collect();
-        store::save(fx.conn(), &warehouse, &stories, now).await?;
+        save(fx, &warehouse, &requests).await?;
         for (product, level) in warehouse.changed_levels() {
             if let Some(cause) = last_to_touch(product, &requests) {
                 fx.emit(updated(product, *level), cause);
             }
         }
+        if warehouse.changed_levels().any(|(_, level)| is_awaited(*level)) {
+            let waker = self.waker.clone();
+            fx.after_commit(move || waker.wake());
+        }
         outcomes.iter().for_each(|(order, outcome)| self.metrics.count(*order, outcome));
         Ok(())
     }
+}
+
+async fn save(
+    fx: &mut Effects<'_>,
+    warehouse: &Warehouse,
+    requests: &[Request<'_>],
+) -> Result<(), HandleError> {
+    let now = fx.now();
+    let stories = requests.iter().map(|request| (request.order_id, request.story())).collect();
+    store::save(fx.conn(), warehouse, &stories, now).await.map_err(|error| match error {
+        SaveError::Database(error) => error.into(),
+        // Two replicas had the same event. The other one is done: the next look sees what it did.
+        error @ SaveError::Overtaken => HandleError::transient_because("another replica was quicker", error),
+    })?;
+    let asking = requests.iter().filter(|request| matches!(request.wish, Wish::Reserve));
+    let asked: Vec<_> = asking.map(|request| &request.delivery.envelope).collect();
+    Ok(queue::save(fx.conn(), warehouse, &asked).await?)
 }
 
 async fn load(fx: &mut Effects<'_>, requests: &[Request<'_>]) -> Result<Warehouse, sqlx::Error> {
@@ -110,22 +146,6 @@ impl<'a> Request<'a> {
         self.delivery.envelope.correlation_id.clone()
     }
 
-    /// What everybody is told about the outcome, where it is news.
-    fn answer(&self, outcome: &Outcome) -> Option<Event> {
-        let order_id = self.order_id;
-        match outcome.clone() {
-            Outcome::Reserved { items, expires_at } => {
-                let details = self.details.clone();
-                Some(InventoryReserved { order_id, items, expires_at, details }.into())
-            }
-            Outcome::Refused { reason, shortages } => {
-                Some(InventoryFailed { order_id, reason, shortages }.into())
-            }
-            Outcome::Released { items, reason } => Some(InventoryReleased { order_id, items, reason }.into()),
-            Outcome::Sold | Outcome::Oversold { .. } | Outcome::Nothing => None,
-        }
-    }
-
     fn put_to(
         &self,
         warehouse: &mut Warehouse,
@@ -139,15 +159,36 @@ impl<'a> Request<'a> {
             .map(|item| StockItem { product_id: item.product_id.clone(), quantity: item.quantity })
             .collect();
         let outcome = match self.wish {
-            Wish::Reserve => {
-                let expires_at = now.checked_add(ttl).unwrap_or(Timestamp::MAX);
-                warehouse.on_created(self.order_id, &items, expires_at)
-            }
+            Wish::Reserve => warehouse.on_created(self.order_id, &items, after(now, ttl)),
             Wish::Sell => warehouse.on_confirmed(self.order_id, &items, now),
             Wish::Release => warehouse.on_cancelled(self.order_id, now),
         };
         outcome.map_err(|error| broken_books(self.order_id, error))
     }
+}
+
+/// What everybody is told about the outcome, where it is news.
+pub(super) fn answer(order_id: OrderId, details: &OrderDetails, outcome: &Outcome) -> Option<Event> {
+    match outcome.clone() {
+        Outcome::Reserved { items, expires_at } => {
+            let details = details.clone();
+            Some(InventoryReserved { order_id, items, expires_at, details }.into())
+        }
+        Outcome::Refused { reason, shortages } => {
+            Some(InventoryFailed { order_id, reason, shortages, waits_until: None }.into())
+        }
+        Outcome::Waits { until, shortages } => {
+            let (reason, waits_until) = (InventoryFailure::OutOfStock, Some(until));
+            Some(InventoryFailed { order_id, reason, shortages, waits_until }.into())
+        }
+        Outcome::Released { items, reason } => Some(InventoryReleased { order_id, items, reason }.into()),
+        Outcome::Sold | Outcome::Withdrawn | Outcome::Oversold { .. } | Outcome::Nothing => None,
+    }
+}
+
+/// Whether there are units, and orders that wait for them.
+pub(super) fn is_awaited(level: StockLevel) -> bool {
+    level.backordered > 0 && level.on_hand > 0
 }
 
 /// Trying again would find the same books; a dead letter keeps the event until somebody has mended them.
@@ -162,7 +203,7 @@ pub(super) fn updated(product: &ProductId, level: StockLevel) -> InventoryUpdate
         on_hand: level.on_hand,
         reserved: level.reserved,
         sold: level.sold,
-        available: level.on_hand,
+        available: level.available(),
     }
 }
 

@@ -32,6 +32,8 @@ impl Metrics {
         let label = match outcome {
             Outcome::Reserved { .. } => "reserved",
             Outcome::Refused { .. } => "refused",
+            Outcome::Waits { .. } => "backordered",
+            Outcome::Withdrawn => "withdrawn",
             Outcome::Sold => "sold",
             Outcome::Released { .. } => "released",
             Outcome::Oversold { shortages } => {

@@ -2,18 +2,22 @@
 //!
 //! | consumes | and then |
 //! |---|---|
-//! | `orders.created` | holds all of its items (`inventory.reserved`), or none (`inventory.failed`) |
+//! | `orders.created` | holds all of its items (`inventory.reserved`), or none (`inventory.failed`), or lets it wait |
 //! | `orders.confirmed` | turns what is held into sold units |
 //! | `orders.cancelled` | frees what is held (`inventory.released`), and refuses the order from then on |
 //!
 //! Every change of stock is told by `inventory.updated`. What nobody decides is freed when its time is over
-//! (`sweeper`). It serves `/api/v1/inventory` (`api`). What is decided when stands in `domain::warehouse`.
+//! (`sweeper`). Orders that wait for stock stand in line (`queue`) and are served when there is some (`waker`).
+//! It serves `/api/v1/inventory` (`api`). What is decided when stands in `domain::warehouse` and
+//! `domain::backorder`.
 
 mod api;
 mod handler;
 mod metrics;
+mod queue;
 mod store;
 mod sweeper;
+mod waker;
 
 use anyhow::{Context as _, Result};
 use contract::{CorrelationId, Envelope, Service};
@@ -22,9 +26,10 @@ use sqlx::migrate::Migrator;
 use uuid::Uuid;
 
 use self::api::Api;
-use self::handler::{StockHandler, updated};
+use self::handler::{StockHandler, Terms, updated};
 use self::metrics::Metrics;
 use self::sweeper::Sweeper;
+use self::waker::{Server, Waker};
 use crate::service::{Context, Parts, Role, Task};
 
 /// The inventory service.
@@ -42,13 +47,35 @@ impl Role for Inventory {
         let Context { config, pool, messaging, shutdown, .. } = context;
         seed(context).await.context("could not put the initial stock in place")?;
         let metrics = Metrics::register(context.exposition.registry())?;
-        let (pool, outbox) = (pool.clone(), messaging.outbox().clone());
-        let sweeper = Sweeper { pool: pool.clone(), outbox: outbox.clone(), metrics: metrics.clone() };
-        let pulse = context.health.watch("inventory.sweeper", sweeper::SILENCE);
+        let (pool, outbox, waker) = (pool.clone(), messaging.outbox().clone(), Waker::default());
+        let terms = Terms {
+            reservation_ttl: config.inventory.inventory_reservation_ttl,
+            backorder_timeout: Some(config.inventory.inventory_backorder_timeout)
+                .filter(|timeout| !timeout.is_zero()),
+        };
+        let sweeper = Sweeper {
+            pool: pool.clone(),
+            outbox: outbox.clone(),
+            waker: waker.clone(),
+            metrics: metrics.clone(),
+        };
+        // Also where orders may not wait: some may do so since they might.
+        let server = Server {
+            pool: pool.clone(),
+            outbox: outbox.clone(),
+            waker: waker.clone(),
+            reservation_ttl: terms.reservation_ttl,
+            metrics: metrics.clone(),
+        };
+        let pulse = |name| context.health.watch(name, sweeper::SILENCE);
+        let tasks = vec![
+            Task::new("sweeper", sweeper.run(pulse("inventory.sweeper"), shutdown.clone())),
+            Task::new("waker", server.run(pulse("inventory.waker"), shutdown.clone())),
+        ];
         Ok(Parts {
-            handler: StockHandler::new(config.inventory.inventory_reservation_ttl, metrics),
-            routes: Some(api::routes(Api { pool, outbox })),
-            tasks: vec![Task::new("sweeper", sweeper.run(pulse, shutdown.clone()))],
+            handler: StockHandler::new(terms, waker.clone(), metrics),
+            routes: Some(api::routes(Api { pool, outbox, waker })),
+            tasks,
         })
     }
 }

@@ -2,17 +2,20 @@
 //!
 //! Locks are always taken in one order: stock rows by product, then reservations by order. Whoever touches an
 //! order locks the stock of its products first, so two transactions never wait for each other in a circle, and
-//! two events of one order (they name the same products) never decide at the same time.
+//! two events of one order (they name the same products) hardly ever decide at the same time. Where they do,
+//! because no product is known, the row of the order lets only one of them save.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::{CorrelationId, OrderId, ProductId, StockItem};
 use domain::catalogue::InitialStock;
 use domain::stock::StockLevel;
-use domain::warehouse::{Reservation, Warehouse};
+use domain::warehouse::{Changed, Reservation, Warehouse};
 use jiff::Timestamp;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
+
+use crate::rows::decode;
 
 /// The correlation ids of orders.
 pub(super) type Stories = BTreeMap<OrderId, CorrelationId>;
@@ -48,12 +51,13 @@ pub(super) async fn load(
     Ok(Warehouse::new(levels, on_record))
 }
 
-async fn lock_levels(
+/// Loads and locks the stock of `products`.
+pub(super) async fn lock_levels(
     conn: &mut PgConnection,
     products: &BTreeSet<ProductId>,
 ) -> Result<BTreeMap<ProductId, StockLevel>, sqlx::Error> {
     sqlx::query(
-        "SELECT product_id, on_hand, reserved, sold FROM stock
+        "SELECT product_id, on_hand, reserved, sold, backordered FROM stock
          WHERE product_id = ANY($1) ORDER BY product_id FOR NO KEY UPDATE",
     )
     .bind(products.iter().map(ProductId::as_str).collect::<Vec<_>>())
@@ -64,7 +68,8 @@ async fn lock_levels(
     .collect()
 }
 
-async fn reservations(
+/// What is on record about `orders`.
+pub(super) async fn reservations(
     conn: &mut PgConnection,
     orders: &[OrderId],
 ) -> Result<BTreeMap<OrderId, Reservation>, sqlx::Error> {
@@ -80,15 +85,33 @@ async fn reservations(
     .collect()
 }
 
+/// Why changes were not saved.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SaveError {
+    /// The database did not do it.
+    #[error("could not save stock and reservations")]
+    Database(#[from] sqlx::Error),
+    /// Another transaction decided about one of the orders since it was loaded.
+    #[error("an order was decided by somebody else meanwhile")]
+    Overtaken,
+}
+
 /// Saves what changed in `warehouse`. `stories` has the correlation id of every order that is new in it.
+///
+/// # Errors
+/// The transaction must not commit then.
 pub(super) async fn save(
     conn: &mut PgConnection,
     warehouse: &Warehouse,
     stories: &Stories,
     now: Timestamp,
-) -> Result<(), sqlx::Error> {
-    save_levels(conn, warehouse, now).await?;
-    save_reservations(conn, warehouse, stories, now).await
+) -> Result<(), SaveError> {
+    let changes: Vec<Changed<'_>> = warehouse.changed_reservations().collect();
+    // Before the stock: who is overtaken has not changed it then.
+    if save_reservations(conn, &changes, stories, now).await? != changes.len() {
+        return Err(SaveError::Overtaken);
+    }
+    Ok(save_levels(conn, warehouse, now).await?)
 }
 
 async fn save_levels(
@@ -101,68 +124,80 @@ async fn save_levels(
         return Ok(());
     }
     sqlx::query(
-        "UPDATE stock SET on_hand = new.on_hand, reserved = new.reserved, sold = new.sold, updated_at_us = $5
-         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
-             AS new (product_id, on_hand, reserved, sold)
+        "UPDATE stock SET on_hand = new.on_hand, reserved = new.reserved, sold = new.sold,
+             backordered = new.backordered, updated_at_us = $6
+         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+             AS new (product_id, on_hand, reserved, sold, backordered)
          WHERE stock.product_id = new.product_id",
     )
     .bind(products.iter().map(|product| product.as_str()).collect::<Vec<_>>())
     .bind(levels.iter().map(|level| bigint(level.on_hand)).collect::<Result<Vec<_>, _>>()?)
     .bind(levels.iter().map(|level| bigint(level.reserved)).collect::<Result<Vec<_>, _>>()?)
     .bind(levels.iter().map(|level| bigint(level.sold)).collect::<Result<Vec<_>, _>>()?)
+    .bind(levels.iter().map(|level| bigint(level.backordered)).collect::<Result<Vec<_>, _>>()?)
     .bind(now.as_microsecond())
     .execute(conn)
     .await?;
     Ok(())
 }
 
+/// Inserts those that are new and updates the others, unless the row is not what was loaded. Returns how many.
 async fn save_reservations(
     conn: &mut PgConnection,
-    warehouse: &Warehouse,
+    changes: &[Changed<'_>],
     stories: &Stories,
     now: Timestamp,
-) -> Result<(), sqlx::Error> {
-    let (orders, reservations): (Vec<&OrderId>, Vec<&Reservation>) = warehouse.changed_reservations().unzip();
-    if orders.is_empty() {
-        return Ok(());
+) -> Result<usize, sqlx::Error> {
+    if changes.is_empty() {
+        return Ok(0);
     }
-    let story = |order: &&OrderId| stories.get(*order).map_or("", CorrelationId::as_str);
-    let items = reservations
-        .iter()
+    let reservations = || changes.iter().map(|change| change.reservation);
+    let story = |change: &Changed<'_>| stories.get(&change.order_id).map_or("", CorrelationId::as_str);
+    let items = reservations()
         .map(|reservation| serde_json::to_string(&reservation.items))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| sqlx::Error::Encode(error.into()))?;
-    sqlx::query(
-        "INSERT INTO reservations (order_id, status, expires_at_us, items, correlation_id, updated_at_us)
-         SELECT order_id, status, expires_at_us, items::json, correlation_id, $6
-         FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[])
-             AS new (order_id, status, expires_at_us, items, correlation_id)
-         ORDER BY order_id
-         ON CONFLICT (order_id) DO UPDATE SET
-             status = excluded.status, expires_at_us = excluded.expires_at_us, items = excluded.items,
-             updated_at_us = excluded.updated_at_us",
+    let saved: i64 = sqlx::query_scalar(
+        // A transaction with the same new order is waited for: only one of the two inserts it.
+        "WITH new AS (
+             SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[])
+                 AS new (order_id, was, status, expires_at_us, items, correlation_id)
+         ), inserted AS (
+             INSERT INTO reservations (order_id, status, expires_at_us, items, correlation_id, updated_at_us)
+             SELECT order_id, status, expires_at_us, items::json, correlation_id, $7
+             FROM new WHERE was IS NULL ORDER BY order_id
+             ON CONFLICT (order_id) DO NOTHING
+             RETURNING 1
+         ), updated AS (
+             UPDATE reservations SET status = new.status, expires_at_us = new.expires_at_us,
+                 items = new.items::json, updated_at_us = $7
+             FROM new WHERE reservations.order_id = new.order_id AND reservations.status = new.was
+             RETURNING 1
+         )
+         SELECT (SELECT count(*) FROM inserted) + (SELECT count(*) FROM updated)",
     )
-    .bind(orders.iter().map(|order| order.as_uuid()).collect::<Vec<_>>())
-    .bind(reservations.iter().map(|reservation| reservation.status.to_string()).collect::<Vec<_>>())
-    .bind(reservations.iter().map(|reservation| reservation.expires_at.as_microsecond()).collect::<Vec<_>>())
+    .bind(changes.iter().map(|change| change.order_id.as_uuid()).collect::<Vec<_>>())
+    .bind(changes.iter().map(|change| change.was.map(|status| status.to_string())).collect::<Vec<_>>())
+    .bind(reservations().map(|reservation| reservation.status.to_string()).collect::<Vec<_>>())
+    .bind(reservations().map(|reservation| reservation.expires_at.as_microsecond()).collect::<Vec<_>>())
     .bind(items)
-    .bind(orders.iter().map(story).collect::<Vec<_>>())
+    .bind(changes.iter().map(story).collect::<Vec<_>>())
     .bind(now.as_microsecond())
-    .execute(conn)
+    .fetch_one(conn)
     .await?;
-    Ok(())
+    usize::try_from(saved).map_err(decode)
 }
 
-/// A reservation that has expired.
+/// A reservation whose time is over.
 #[derive(Debug)]
 pub(super) struct Expired {
     /// The correlation id of its order.
     pub story: CorrelationId,
-    /// What was held.
+    /// What was held, or waited for.
     pub items: Vec<StockItem>,
 }
 
-/// At most `limit` reservations that have expired, longest overdue first; by order.
+/// At most `limit` reservations whose time is over, longest overdue first; by order.
 pub(super) async fn expired(
     conn: &mut PgConnection,
     now: Timestamp,
@@ -170,7 +205,7 @@ pub(super) async fn expired(
 ) -> Result<BTreeMap<OrderId, Expired>, sqlx::Error> {
     sqlx::query(
         "SELECT order_id, correlation_id, items::text AS items FROM reservations
-         WHERE status = 'HELD' AND expires_at_us <= $1 ORDER BY expires_at_us LIMIT $2",
+         WHERE status IN ('HELD', 'BACKORDERED') AND expires_at_us <= $1 ORDER BY expires_at_us LIMIT $2",
     )
     .bind(now.as_microsecond())
     .bind(limit)
@@ -198,7 +233,7 @@ pub(super) async fn seed(
          FROM unnest($1::text[], $2::bigint[]) AS new (product_id, on_hand)
          ORDER BY product_id
          ON CONFLICT DO NOTHING
-         RETURNING product_id, on_hand, reserved, sold, updated_at_us",
+         RETURNING product_id, on_hand, reserved, sold, backordered, updated_at_us",
     )
     .bind(products)
     .bind(units)
@@ -232,12 +267,7 @@ pub(super) async fn lock(
     conn: &mut PgConnection,
     product: &ProductId,
 ) -> Result<Option<StockLevel>, sqlx::Error> {
-    let row =
-        sqlx::query("SELECT on_hand, reserved, sold FROM stock WHERE product_id = $1 FOR NO KEY UPDATE")
-            .bind(product.as_str())
-            .fetch_optional(conn)
-            .await?;
-    row.as_ref().map(level_of).transpose()
+    Ok(lock_levels(conn, &BTreeSet::from([product.clone()])).await?.remove(product))
 }
 
 /// Saves the stock of one product, whose row is locked.
@@ -258,7 +288,7 @@ pub(super) async fn save_level(conn: &mut PgConnection, stock: &Stock) -> Result
 /// Reads the stock of one product, without a lock.
 pub(super) async fn read(conn: &mut PgConnection, product: &ProductId) -> Result<Option<Stock>, sqlx::Error> {
     let row = sqlx::query(
-        "SELECT product_id, on_hand, reserved, sold, updated_at_us FROM stock WHERE product_id = $1",
+        "SELECT product_id, on_hand, reserved, sold, backordered, updated_at_us FROM stock WHERE product_id = $1",
     )
     .bind(product.as_str())
     .fetch_optional(conn)
@@ -274,7 +304,7 @@ pub(super) async fn list(
 ) -> Result<Vec<Stock>, sqlx::Error> {
     sqlx::query(
         // No product has an empty name, so every product comes after it.
-        "SELECT product_id, on_hand, reserved, sold, updated_at_us FROM stock
+        "SELECT product_id, on_hand, reserved, sold, backordered, updated_at_us FROM stock
          WHERE product_id > $1 ORDER BY product_id LIMIT $2",
     )
     .bind(after.map_or("", ProductId::as_str))
@@ -297,7 +327,12 @@ fn product_of(row: &PgRow) -> Result<ProductId, sqlx::Error> {
 
 fn level_of(row: &PgRow) -> Result<StockLevel, sqlx::Error> {
     let units = |column| u64::try_from(row.try_get::<i64, _>(column)?).map_err(decode);
-    Ok(StockLevel { on_hand: units("on_hand")?, reserved: units("reserved")?, sold: units("sold")? })
+    Ok(StockLevel {
+        on_hand: units("on_hand")?,
+        reserved: units("reserved")?,
+        sold: units("sold")?,
+        backordered: units("backordered")?,
+    })
 }
 
 fn reservation_of(row: &PgRow) -> Result<Reservation, sqlx::Error> {
@@ -318,8 +353,4 @@ fn uuids(orders: &[OrderId]) -> Vec<uuid::Uuid> {
 
 fn bigint(units: u64) -> Result<i64, sqlx::Error> {
     i64::try_from(units).map_err(|error| sqlx::Error::Encode(error.into()))
-}
-
-fn decode(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
-    sqlx::Error::Decode(error.into())
 }

@@ -1,9 +1,10 @@
-//! Takes back what is held for orders that nobody decided: the second line of defence behind the saga's own
+//! Takes back what is held for orders that nobody decided, and ends the waiting of those that waited long enough.
+//! The first is the second line of defence behind the saga's own
 //! deadlines, which are much shorter. Rows, not timers: a restart forgets nothing.
 
 use std::time::Duration;
 
-use contract::{Envelope, InventoryReleased, OrderId, ProductId};
+use contract::{Envelope, Event, InventoryFailed, InventoryReleased, OrderId, ProductId};
 use domain::stock::{StockError, StockLevel};
 use domain::warehouse::{Outcome, Warehouse};
 use jiff::Timestamp;
@@ -11,9 +12,11 @@ use messaging::{AppendError, Outbox};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use super::handler::updated;
+use super::handler::{is_awaited, updated};
 use super::metrics::Metrics;
-use super::store::{self, Stories};
+use super::queue;
+use super::store::{self, SaveError, Stories};
+use super::waker::Waker;
 use crate::health::Pulse;
 
 /// How often expired reservations are looked for; an index finds them, so an idle look costs next to nothing.
@@ -34,6 +37,9 @@ pub(super) enum SweepError {
     /// The news could not be appended to the outbox.
     #[error("could not announce expired reservations")]
     Announce(#[from] AppendError),
+    /// An event decided about an order meanwhile.
+    #[error("could not save expired reservations")]
+    Save(#[from] SaveError),
     /// More is to be released than is held.
     #[error("the books are wrong")]
     Books(#[from] StockError),
@@ -46,6 +52,8 @@ pub(super) struct Sweeper {
     pub pool: PgPool,
     /// Where the events go.
     pub outbox: Outbox,
+    /// Told when there is stock for those who wait.
+    pub waker: Waker,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -88,17 +96,21 @@ impl Sweeper {
         let mut warehouse = store::load(&mut tx, &orders, &products).await?;
         let (outcomes, mut news) = expire(&mut warehouse, &stories, now)?;
         store::save(&mut tx, &warehouse, &stories, now).await?;
+        queue::save(&mut tx, &warehouse, &[]).await?;
         news.extend(levels_of(&warehouse, &stories, now));
         self.outbox.append(&mut tx, &news).await?;
         tx.commit().await?;
         self.outbox.notify();
+        if warehouse.changed_levels().any(|(_, level)| is_awaited(*level)) {
+            self.waker.wake();
+        }
         outcomes.iter().for_each(|(order, outcome)| self.metrics.count(*order, outcome));
         Ok(orders.len())
     }
 }
 
 /// What became of each reservation.
-type Outcomes = Vec<(OrderId, Outcome)>;
+pub(super) type Outcomes = Vec<(OrderId, Outcome)>;
 
 fn expire(
     warehouse: &mut Warehouse,
@@ -108,17 +120,22 @@ fn expire(
     let (mut outcomes, mut news) = (Outcomes::new(), Vec::new());
     for (order, story) in stories {
         let outcome = warehouse.expire(*order, now)?;
-        if let Outcome::Released { items, reason } = outcome.clone() {
-            let released = InventoryReleased { order_id: *order, items, reason };
-            news.push(Envelope::new(released.into(), story.clone(), now));
-        }
+        let order_id = *order;
+        let event: Option<Event> = match outcome.clone() {
+            Outcome::Released { items, reason } => Some(InventoryReleased { order_id, items, reason }.into()),
+            Outcome::Refused { reason, shortages } => {
+                Some(InventoryFailed { order_id, reason, shortages, waits_until: None }.into())
+            }
+            _ => None,
+        };
+        news.extend(event.map(|event| Envelope::new(event, story.clone(), now)));
         outcomes.push((*order, outcome));
     }
     Ok((outcomes, news))
 }
 
 /// The new levels. Several orders may have led to one; it is told as a part of the first one's story.
-fn levels_of(warehouse: &Warehouse, stories: &Stories, now: Timestamp) -> Vec<Envelope> {
+pub(super) fn levels_of(warehouse: &Warehouse, stories: &Stories, now: Timestamp) -> Vec<Envelope> {
     let Some(story) = stories.values().next() else { return Vec::new() };
     let announce = |(product, level): (&ProductId, &StockLevel)| {
         Envelope::new(updated(product, *level).into(), story.clone(), now)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{Channel, ChannelOutcome, ChannelResult, Envelope, NotificationSent};
+use domain::after;
 use futures::StreamExt;
 use jiff::Timestamp;
 use messaging::Outbox;
@@ -55,7 +56,7 @@ impl RetryPolicy {
     fn next(&self, attempt: i16, now: Timestamp) -> Option<Timestamp> {
         let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(0).min(16);
         let wait = self.first_wait.saturating_mul(2_u32.pow(doublings));
-        (attempt < self.attempts).then(|| now.checked_add(wait).unwrap_or(Timestamp::MAX))
+        (attempt < self.attempts).then(|| after(now, wait))
     }
 }
 
@@ -116,7 +117,7 @@ impl Sender {
     /// See [`SenderError`]; what was taken is due again when its lease is over.
     pub(super) async fn work_once(&self) -> Result<usize, SenderError> {
         let now = Timestamp::now();
-        let until = now.checked_add(LEASE).unwrap_or(Timestamp::MAX);
+        let until = after(now, LEASE);
         let mut conn = self.pool.acquire().await?;
         let tasks = store::take(&mut conn, now, until, BATCH).await?;
         // Given back, not held while mails are sent.

@@ -5,6 +5,8 @@ use jiff::Timestamp;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
+use crate::rows::decode;
+
 /// A notification to be recorded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Draft<'a> {
@@ -174,8 +176,4 @@ fn settled_of(
     let Some(outcome) = row.try_get::<Option<&str>, _>(outcome)? else { return Ok(None) };
     let outcome: ChannelOutcome = outcome.parse().map_err(decode)?;
     Ok(Some(ChannelResult { channel, outcome, detail: row.try_get(detail)? }))
-}
-
-fn decode(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
-    sqlx::Error::Decode(error.into())
 }

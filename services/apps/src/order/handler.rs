@@ -137,6 +137,9 @@ pub(super) fn input_of(delivery: &Delivery) -> Option<(OrderId, Input)> {
 }
 
 fn not_reserved(event: &InventoryFailed) -> Input {
+    if let Some(until) = event.waits_until {
+        return Input::StepWaits { step: Step::Inventory, until };
+    }
     let (reason, detail) = match event.reason {
         InventoryFailure::OutOfStock => (CancelReason::OutOfStock, "there is not enough stock"),
         InventoryFailure::UnknownProduct => (CancelReason::UnknownProduct, "a product is unknown"),

@@ -10,6 +10,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Postgres, QueryBuilder, Row};
 
 use super::request::NewOrder;
+use crate::rows::decode;
 
 /// An order with all that is known about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -341,10 +342,6 @@ fn duration(millis: i64) -> Duration {
 
 fn uuids(ids: &[OrderId]) -> Vec<uuid::Uuid> {
     ids.iter().map(OrderId::as_uuid).collect()
-}
-
-fn decode(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
-    sqlx::Error::Decode(error.into())
 }
 
 fn encode(error: serde_json::Error) -> sqlx::Error {

@@ -80,6 +80,16 @@ fn events_of_others_are_inputs_of_the_saga() {
 }
 
 #[test]
+fn an_order_that_waits_for_stock_has_not_failed() {
+    let until = Timestamp::UNIX_EPOCH;
+    let (reason, shortages, waits_until) = (InventoryFailure::OutOfStock, Vec::new(), Some(until));
+
+    let input = input_of(&delivery(InventoryFailed { order_id: order_id(), reason, shortages, waits_until }));
+
+    assert_eq!(input, Some((order_id(), Input::StepWaits { step: Step::Inventory, until })));
+}
+
+#[test]
 fn a_failure_tells_people_what_was_short() {
     let shortage =
         |product: &str| Shortage { product_id: product.parse().unwrap(), requested: 3, available: 1 };
@@ -98,7 +108,7 @@ fn a_failure_tells_people_what_was_short() {
             "the order had been cancelled",
         ),
     ] {
-        let failed = InventoryFailed { order_id: order_id(), reason, shortages };
+        let failed = InventoryFailed { order_id: order_id(), reason, shortages, waits_until: None };
 
         let input = input_of(&delivery(failed));
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::{Envelope, Event, Money, OrderId, PaymentFailed, PaymentFailure, PaymentId, Topic};
+use domain::after;
 use domain::payment::{PaymentInput, PaymentNews, react};
 use jiff::Timestamp;
 use messaging::{Deduplication, Delivery, Effects, HandleError, Handler};
@@ -10,7 +11,6 @@ use uuid::Uuid;
 
 use super::metrics::Metrics;
 use super::store::{self, Change, Payment, Task};
-use crate::provider::after;
 use crate::provider::worker::{Handover, LEASE};
 
 /// Records payments to be asked for, and payments to be taken back.

@@ -12,6 +12,7 @@ pub mod worker;
 
 use std::time::Duration;
 
+pub use domain::after;
 use jiff::Timestamp;
 use rand::Rng;
 
@@ -48,12 +49,6 @@ pub fn ask_again_at(attempts: i32, now: Timestamp) -> Timestamp {
     };
     let full = FIRST_WAIT.saturating_mul(2_u32.pow(doublings)).min(LONGEST_WAIT);
     after(now, full.mul_f64(rand::rng().random_range(0.5..=1.0)))
-}
-
-/// A time beyond the end of time is one that never comes.
-#[must_use]
-pub fn after(now: Timestamp, wait: Duration) -> Timestamp {
-    now.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

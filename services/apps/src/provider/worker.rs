@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
+use domain::after;
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::after;
 use crate::health::Pulse;
 
 /// How long a request is a worker's own: longer than handed-over requests wait in the worst case, shorter than

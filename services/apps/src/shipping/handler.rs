@@ -6,6 +6,7 @@ use std::time::Duration;
 use contract::{
     Envelope, Event, OrderId, ShipmentId, ShippingDelivered, ShippingFailed, ShippingFailure, Topic,
 };
+use domain::after;
 use domain::shipment::{ShipmentInput, ShipmentNews, ShipmentStatus, react};
 use jiff::Timestamp;
 use messaging::{Deduplication, Delivery, Effects, HandleError, Handler};
@@ -13,7 +14,6 @@ use uuid::Uuid;
 
 use super::metrics::Metrics;
 use super::store::{self, Change, Shipment, Task};
-use crate::provider::after;
 use crate::provider::worker::{Handover, LEASE};
 
 /// Records shipments to be booked, parcels that leave, and bookings to be taken back.

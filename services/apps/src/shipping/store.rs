@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
+use crate::rows::decode;
+
 /// A shipment as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shipment {
@@ -227,8 +229,4 @@ fn shipment_of(row: &PgRow) -> Result<Shipment, sqlx::Error> {
         created_at: Timestamp::from_microsecond(row.try_get("created_at_us")?).map_err(decode)?,
         updated_at: Timestamp::from_microsecond(row.try_get("updated_at_us")?).map_err(decode)?,
     })
-}
-
-fn decode(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
-    sqlx::Error::Decode(error.into())
 }

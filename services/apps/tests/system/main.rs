@@ -8,6 +8,7 @@
 )]
 
 mod avro;
+mod backorders;
 mod end_to_end;
 mod faults;
 mod full_saga;

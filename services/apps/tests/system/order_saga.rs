@@ -1,13 +1,13 @@
 //! The saga of the order service, with this test in the parts of the other services.
 
 use contract::{
-    Address, Contact, Currency, Event, InventoryFailed, InventoryFailure, InventoryReserved, Money,
-    NotificationKind, NotificationSent, OrderCancelled, OrderDetails, OrderId, Service, Shortage,
+    Event, InventoryFailed, InventoryFailure, InventoryReserved, NotificationKind, NotificationSent,
+    OrderCancelled, OrderId, Service, Shortage,
 };
 use jiff::Timestamp;
 use messaging::Messaging;
 
-use crate::support::{Realm, System, eventually, short_order};
+use crate::support::{Realm, System, details, eventually, short_order};
 
 async fn tell(messaging: &Messaging, event: impl Into<Event>) {
     let envelope = contract::Envelope::new(event.into(), "test".parse().unwrap(), Timestamp::now());
@@ -18,18 +18,6 @@ async fn tell(messaging: &Messaging, event: impl Into<Event>) {
 fn reserved(order_id: &str) -> InventoryReserved {
     let order_id = order_id.parse().unwrap();
     InventoryReserved { order_id, items: Vec::new(), expires_at: Timestamp::MAX, details: details() }
-}
-
-fn details() -> OrderDetails {
-    let customer = Contact {
-        customer_id: "ada".parse().unwrap(),
-        first_name: "Ada".into(),
-        last_name: String::new(),
-        email: None,
-        phone: None,
-    };
-    let total = Money::new(899, Currency::USD);
-    OrderDetails { customer, ship_to: Address::default(), items: Vec::new(), total }
 }
 
 fn told(order_id: &str, kind: NotificationKind) -> NotificationSent {
@@ -79,6 +67,7 @@ async fn a_refused_step_cancels_the_order_and_late_answers_change_nothing() {
         order_id: order_id.parse().unwrap(),
         reason: InventoryFailure::OutOfStock,
         shortages: vec![shortage],
+        waits_until: None,
     };
     tell(&others, failed).await;
     let order = system.ended(&order_id).await;

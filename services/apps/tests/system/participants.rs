@@ -3,34 +3,18 @@
 use std::time::Duration;
 
 use contract::{
-    Address, Channel, ChannelOutcome, Contact, Currency, Envelope, Event, Money, NotificationSent,
-    OrderConfirmed, OrderCreated, OrderDetails, OrderId, OrderItem, ReleaseReason, Service,
+    Channel, ChannelOutcome, Envelope, Event, NotificationSent, OrderConfirmed, OrderCreated, OrderId,
+    ReleaseReason, Service,
 };
 use devcluster::mail::MailSink;
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::support::{PATIENCE, Realm, Spy, System, eventually};
+use crate::support::{PATIENCE, Realm, Spy, System, details, eventually};
 
 fn envelope(event: impl Into<Event>) -> Envelope {
     Envelope::new(event.into(), "req-1".parse().unwrap(), Timestamp::now())
-}
-
-fn ada() -> Contact {
-    Contact {
-        customer_id: "C-1".parse().unwrap(),
-        first_name: "Ada".into(),
-        last_name: "Lovelace".into(),
-        email: Some("ada@example.com".into()),
-        phone: None,
-    }
-}
-
-fn details() -> OrderDetails {
-    let items = vec![OrderItem { product_id: "burger".parse().unwrap(), quantity: 4, unit_price_minor: 899 }];
-    let total = Money::new(3596, Currency::USD);
-    OrderDetails { customer: ada(), ship_to: Address::default(), items, total }
 }
 
 fn created(order_id: OrderId) -> Envelope {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use contract::{Envelope, Event, Service, Topic};
+use contract::{Address, Contact, Currency, Envelope, Event, Money, OrderDetails, OrderItem, Service, Topic};
 use devcluster::testing;
 use kafka_admin::{Admin, ConnectOptions, KafkaAdmin, Mode, NewTopic, TopicName};
 use messaging::{Codec, Delivery, Effects, HandleError, Handler, JsonCodec, KafkaConfig, Messaging, Metrics};
@@ -289,4 +289,18 @@ pub(crate) fn full_order() -> Value {
 /// The smallest order.
 pub(crate) fn short_order(user: &str, item: &str, quantity: u32) -> Value {
     json!({"user": user, "item": item, "quantity": quantity})
+}
+
+/// What an order of four burgers says about itself.
+pub(crate) fn details() -> OrderDetails {
+    let customer = Contact {
+        customer_id: "C-1".parse().unwrap(),
+        first_name: "Ada".into(),
+        last_name: "Lovelace".into(),
+        email: Some("ada@example.com".into()),
+        phone: None,
+    };
+    let items = vec![OrderItem { product_id: "burger".parse().unwrap(), quantity: 4, unit_price_minor: 899 }];
+    let total = Money::new(3596, Currency::USD);
+    OrderDetails { customer, ship_to: Address::default(), items, total }
 }

@@ -130,7 +130,7 @@ records! {
     OrderCompleted { order_id, total }
     OrderCancelled { order_id, details, reason, detail }
     InventoryReserved { order_id, items, expires_at, details }
-    InventoryFailed { order_id, reason, shortages }
+    InventoryFailed { order_id, reason, shortages, waits_until }
     InventoryReleased { order_id, items, reason }
     InventoryUpdated { product_id, on_hand, reserved, sold, available }
     PaymentCaptured { order_id, payment_id, amount, details }

@@ -18,7 +18,7 @@ pub struct InventoryReserved {
     pub details: OrderDetails,
 }
 
-/// Nothing is held for the order: all of it is reserved, or nothing.
+/// Nothing is held for the order: all of it is reserved, or nothing. Final, unless `waits_until` is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InventoryFailed {
     /// The order.
@@ -27,6 +27,9 @@ pub struct InventoryFailed {
     pub reason: InventoryFailure,
     /// The items that stood in the way; empty where stock was not the reason.
     pub shortages: Vec<Shortage>,
+    /// Where the order waits for stock: when the inventory will have answered again, by a reservation or by the
+    /// final failure. Who does not know this field cancels the order, and with that its waiting.
+    pub waits_until: Option<Timestamp>,
 }
 
 /// Why stock could not be reserved.
@@ -73,7 +76,7 @@ pub enum ReleaseReason {
 pub struct InventoryUpdated {
     /// The product.
     pub product_id: ProductId,
-    /// Units in the warehouse that nobody holds.
+    /// Units in the warehouse that nobody holds; orders may wait for some of them.
     pub on_hand: u64,
     /// Units held for orders that are not decided yet.
     pub reserved: u64,

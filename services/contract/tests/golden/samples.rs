@@ -59,7 +59,13 @@ fn inventory() -> [Event; 4] {
     let expires_at = "2026-03-20T09:30:30Z".parse().unwrap();
     [
         InventoryReserved { order_id, items: held.clone(), expires_at, details: details() }.into(),
-        InventoryFailed { order_id, reason: InventoryFailure::OutOfStock, shortages }.into(),
+        InventoryFailed {
+            order_id,
+            reason: InventoryFailure::OutOfStock,
+            shortages,
+            waits_until: Some(expires_at),
+        }
+        .into(),
         InventoryReleased { order_id, items: held, reason: ReleaseReason::OrderCancelled }.into(),
         InventoryUpdated { product_id, on_hand: 98, reserved: 2, sold: 7, available: 98 }.into(),
     ]

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use contract::{CancelReason, NotificationKind, OrderId, ProductId, Step, StockItem};
 use domain::{
-    payment::{PaymentInput, PaymentNews, PaymentStatus},
+    backorder::{self, Line, Place},
+    payment::{PaymentInput, PaymentNews},
     saga::{Announcement, Effect, Input, OrderSaga, OrderStatus, SagaConfig, Timeouts, advance},
     shipment::{ShipmentInput, ShipmentNews, ShipmentStatus},
     stock::StockLevel,
@@ -16,8 +17,9 @@ use uuid::Uuid;
 
 use crate::outside::{Call, Payments, Provider, Reply, Shipments};
 
-const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const TIMEOUTS: Timeouts =
     Timeouts { step: STEP_TIMEOUT, notification: CLOSING_TIMEOUT, delivery: CLOSING_TIMEOUT };
 
@@ -39,6 +41,8 @@ pub(crate) enum Action {
     Wait(u64),
     SweepOrders,
     SweepReservations,
+    /// Those who wait for stock are looked at.
+    ServeLine,
 }
 
 /// What is on its way, to whom it goes without saying.
@@ -56,34 +60,40 @@ enum Message {
 }
 
 #[derive(Debug)]
-struct Order {
-    items: Vec<StockItem>,
-    saga: OrderSaga,
-    endings: Vec<&'static str>,
+pub(crate) struct Order {
+    pub(crate) items: Vec<StockItem>,
+    pub(crate) saga: OrderSaga,
+    pub(crate) endings: Vec<&'static str>,
 }
 
 /// The state of everything.
 #[derive(Debug)]
 pub(crate) struct World {
     now: Timestamp,
-    config: SagaConfig,
-    reservation_life: Duration,
-    orders: BTreeMap<OrderId, Order>,
-    levels: BTreeMap<ProductId, StockLevel>,
-    reservations: BTreeMap<OrderId, Reservation>,
-    payments: Payments,
-    shipments: Shipments,
+    pub(crate) config: SagaConfig,
+    pub(crate) reservation_life: Duration,
+    /// How long orders may wait for stock, if at all.
+    backorders: Option<Duration>,
+    /// Orders in the order in which they asked for stock.
+    asked: Vec<OrderId>,
+    pub(crate) orders: BTreeMap<OrderId, Order>,
+    pub(crate) levels: BTreeMap<ProductId, StockLevel>,
+    pub(crate) reservations: BTreeMap<OrderId, Reservation>,
+    pub(crate) payments: Payments,
+    pub(crate) shipments: Shipments,
     network: Vec<Message>,
-    units: i128,
+    pub(crate) units: i128,
 }
 
 impl World {
-    pub(crate) fn new(steps: Vec<Step>, reservation_life_seconds: u64) -> Self {
+    pub(crate) fn new(steps: Vec<Step>, reservation_life_seconds: u64, backorders: bool) -> Self {
         let level = |on_hand| StockLevel { on_hand, ..StockLevel::default() };
         Self {
             now: Timestamp::UNIX_EPOCH,
             config: SagaConfig::new(steps, TIMEOUTS).unwrap(),
             reservation_life: Duration::from_secs(reservation_life_seconds),
+            backorders: backorders.then_some(LONGEST_WAIT),
+            asked: Vec::new(),
             orders: BTreeMap::new(),
             levels: [(product("burger"), level(8)), (product("pizza"), level(3))].into(),
             reservations: BTreeMap::new(),
@@ -128,6 +138,7 @@ impl World {
             Action::Wait(seconds) => self.now += Duration::from_secs(seconds),
             Action::SweepOrders => self.sweep_orders(),
             Action::SweepReservations => self.sweep_reservations(),
+            Action::ServeLine => self.serve_line(),
         }
     }
 
@@ -145,83 +156,6 @@ impl World {
             let message = self.network.remove(0);
             self.receive(message);
         }
-    }
-
-    pub(crate) fn assert_every_order_ended_once(&self) {
-        for (id, order) in &self.orders {
-            assert!(order.saga.status.is_terminal(), "{id} did not end: {:?}", order.saga);
-            assert_eq!(order.endings, [order.saga.status.name()], "{id} ended otherwise: {:?}", order.saga);
-        }
-    }
-
-    pub(crate) fn assert_stock_is_balanced(&self) {
-        let units: u128 = self.levels.values().map(|level| level.total()).sum();
-        assert_eq!(i128::try_from(units).unwrap(), self.units, "{:?}", self.levels);
-        let held = self.units_of(ReservationStatus::Held);
-        assert_eq!(self.levels.values().map(|level| level.reserved).sum::<u64>(), held);
-    }
-
-    pub(crate) fn assert_nothing_is_held(&self) {
-        assert_eq!(self.units_of(ReservationStatus::Held), 0, "{:?}", self.reservations);
-    }
-
-    pub(crate) fn assert_what_was_sold_is_what_was_confirmed(&self) {
-        let completed = self.orders.iter().filter(|(_, order)| order.saga.status == OrderStatus::Completed);
-        let wanted: u64 =
-            completed.flat_map(|(_, order)| &order.items).map(|item| u64::from(item.quantity)).sum();
-        let sold: u64 = self.levels.values().map(|level| level.sold).sum();
-        assert_eq!(sold + self.units_of(ReservationStatus::Oversold), wanted);
-        // Only a reservation that was given back can leave a confirmed order without units.
-        if self.reservation_life > STEP_TIMEOUT * 4 {
-            assert_eq!(self.units_of(ReservationStatus::Oversold), 0);
-        }
-    }
-
-    /// By the provider's own books: captured − refunded is what confirmed orders cost, to the order.
-    pub(crate) fn assert_money_is_taken_for_confirmed_orders_only(&self) {
-        for (id, order) in &self.orders {
-            let is_paid = self.config.steps.contains(&Step::Payment);
-            let wanted = is_paid && order.saga.status == OrderStatus::Completed;
-            let status = self.payments.statuses.get(id);
-            assert_eq!(
-                self.payments.provider.done.contains(id),
-                wanted,
-                "{id}: {status:?}, {:?}",
-                order.saga
-            );
-            assert_eq!(
-                status == Some(&PaymentStatus::Captured),
-                wanted,
-                "{id}: {status:?}, {:?}",
-                order.saga
-            );
-        }
-    }
-
-    /// By the carrier's own books, and by ours: confirmed orders are delivered, and no other is booked.
-    pub(crate) fn assert_confirmed_orders_are_delivered_and_no_others_are_booked(&self) {
-        for (id, order) in &self.orders {
-            let is_shipped = self.config.steps.contains(&Step::Shipping);
-            let wanted = is_shipped && order.saga.status == OrderStatus::Completed;
-            let status = self.shipments.statuses.get(id);
-            assert_eq!(
-                self.shipments.carrier.done.contains(id),
-                wanted,
-                "{id}: {status:?}, {:?}",
-                order.saga
-            );
-            assert_eq!(
-                status == Some(&ShipmentStatus::Delivered),
-                wanted,
-                "{id}: {status:?}, {:?}",
-                order.saga
-            );
-        }
-    }
-
-    fn units_of(&self, status: ReservationStatus) -> u64 {
-        let of_status = self.reservations.values().filter(|reservation| reservation.status == status);
-        of_status.flat_map(|reservation| &reservation.items).map(|item| u64::from(item.quantity)).sum()
     }
 
     fn place(&mut self, burgers: u32, pizzas: u32) {
@@ -282,13 +216,41 @@ impl World {
 
     fn request_stock(&mut self, id: OrderId) {
         let (items, expires_at) = (self.orders[&id].items.clone(), self.now + self.reservation_life);
+        if !self.asked.contains(&id) {
+            self.asked.push(id);
+        }
         match self.in_warehouse(|warehouse| warehouse.on_created(id, &items, expires_at).unwrap()) {
+            Outcome::Waits { until, .. } => {
+                self.network.push(Message::Answer(id, Input::StepWaits { step: Step::Inventory, until }));
+            }
             Outcome::Reserved { .. } => self.answer_yes(id, Step::Inventory),
             Outcome::Refused { .. } => self.send_failure(id, Step::Inventory, CancelReason::OutOfStock),
             Outcome::Nothing => {}
-            outcome @ (Outcome::Sold | Outcome::Released { .. } | Outcome::Oversold { .. }) => {
-                panic!("a request led to {outcome:?}")
+            outcome @ (Outcome::Sold
+            | Outcome::Released { .. }
+            | Outcome::Withdrawn
+            | Outcome::Oversold { .. }) => panic!("a request led to {outcome:?}"),
+        }
+    }
+
+    fn serve_line(&mut self) {
+        let is_waiting = |id: &&OrderId| {
+            self.reservations.get(*id).is_some_and(|it| it.status == ReservationStatus::Backordered)
+        };
+        let mut lines: BTreeMap<ProductId, Line> = BTreeMap::new();
+        for id in self.asked.iter().filter(is_waiting) {
+            let items = &self.reservations[id].items;
+            for item in items {
+                let line = lines.entry(item.product_id.clone()).or_default();
+                line.on_hand = self.levels[&item.product_id].on_hand;
+                line.places.push(Place { order_id: *id, quantity: item.quantity, lines: items.len() });
             }
+        }
+        let expires_at = self.now + self.reservation_life;
+        for id in backorder::servable(&lines) {
+            let outcome = self.in_warehouse(|warehouse| warehouse.on_turn(id, expires_at).unwrap());
+            assert!(matches!(outcome, Outcome::Reserved { .. }), "{id}: {outcome:?}");
+            self.answer_yes(id, Step::Inventory);
         }
     }
 
@@ -378,16 +340,21 @@ impl World {
     fn sweep_reservations(&mut self) {
         let (ids, now): (Vec<OrderId>, _) = (self.reservations.keys().copied().collect(), self.now);
         for id in ids {
-            self.in_warehouse(|warehouse| warehouse.expire(id, now).unwrap());
+            let outcome = self.in_warehouse(|warehouse| warehouse.expire(id, now).unwrap());
+            if matches!(outcome, Outcome::Refused { .. }) {
+                self.send_failure(id, Step::Inventory, CancelReason::OutOfStock);
+            }
         }
     }
 
     /// As the service does it: load, react, save what changed.
     fn in_warehouse(&mut self, react: impl FnOnce(&mut Warehouse) -> Outcome) -> Outcome {
-        let mut warehouse = Warehouse::new(self.levels.clone(), self.reservations.clone());
+        let mut warehouse = Warehouse::new(self.levels.clone(), self.reservations.clone())
+            .letting_orders_wait(self.backorders.map(|longest| self.now + longest));
         let outcome = react(&mut warehouse);
         self.levels.extend(warehouse.changed_levels().map(|(id, level)| (id.clone(), *level)));
-        self.reservations.extend(warehouse.changed_reservations().map(|(id, state)| (*id, state.clone())));
+        self.reservations
+            .extend(warehouse.changed_reservations().map(|it| (it.order_id, it.reservation.clone())));
         outcome
     }
 

@@ -8,7 +8,8 @@ use super::super::api::{Api, routes};
 use super::*;
 
 fn app(shop: &Shop) -> Router {
-    let api = Api { pool: shop.pool.clone(), outbox: shop.messaging.outbox().clone() };
+    let (pool, outbox) = (shop.pool.clone(), shop.messaging.outbox().clone());
+    let api = Api { pool, outbox, waker: Waker::default() };
     let metrics = crate::http::Metrics::register(&Registry::new()).unwrap();
     crate::http::public(Service::Inventory, routes(api), &metrics)
 }
@@ -31,7 +32,7 @@ async fn ask(shop: &Shop, method: &str, path: &str, body: Option<Value>) -> (Sta
 }
 
 fn stock(name: &str, on_hand: u64) -> Value {
-    json!({"productId": name, "onHand": on_hand, "reserved": 0, "sold": 0, "available": on_hand})
+    json!({"productId": name, "onHand": on_hand, "reserved": 0, "sold": 0, "backordered": 0, "available": on_hand})
 }
 
 #[tokio::test(flavor = "multi_thread")]

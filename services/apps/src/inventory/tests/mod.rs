@@ -1,6 +1,7 @@
 //! The inventory against a real database.
 
 mod api;
+mod backorders;
 mod reactions;
 mod replicas;
 
@@ -18,10 +19,11 @@ use prometheus::Registry;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::handler::StockHandler;
+use super::handler::{StockHandler, Terms};
 use super::metrics::Metrics;
 use super::store;
 use super::sweeper::Sweeper;
+use super::waker::Waker;
 use super::{Inventory, Role};
 
 const TTL: Duration = Duration::from_secs(900);
@@ -32,6 +34,7 @@ struct Shop {
     pool: PgPool,
     messaging: Messaging,
     metrics: Metrics,
+    backorder_timeout: Option<Duration>,
 }
 
 impl Shop {
@@ -43,7 +46,8 @@ impl Shop {
         let registry = Registry::new();
         let metrics = messaging::Metrics::register(&registry).unwrap();
         let messaging = Messaging::new(nowhere(), Service::Inventory, pool.clone(), &metrics).unwrap();
-        let shop = Self { pool, messaging, metrics: Metrics::register(&registry).unwrap() };
+        let metrics = Metrics::register(&registry).unwrap();
+        let shop = Self { pool, messaging, metrics, backorder_timeout: None };
         shop.seed("burger=10,pizza=1").await;
         shop
     }
@@ -60,7 +64,8 @@ impl Shop {
     }
 
     async fn try_react(&self, events: &[Event]) -> Result<Vec<Envelope>, HandleError> {
-        let handler = StockHandler::new(TTL, self.metrics.clone());
+        let terms = Terms { reservation_ttl: TTL, backorder_timeout: self.backorder_timeout };
+        let handler = StockHandler::new(terms, Waker::default(), self.metrics.clone());
         let batch: Vec<Delivery> = events.iter().map(delivery).collect();
         let mut tx = self.pool.begin().await.unwrap();
         let mut effects = Effects::new(&mut tx, Timestamp::now());
@@ -74,7 +79,7 @@ impl Shop {
     async fn level(&self, product: &str) -> (u64, u64, u64) {
         let mut conn = self.pool.acquire().await.unwrap();
         let stock = store::read(&mut conn, &product.parse().unwrap()).await.unwrap().unwrap();
-        let StockLevel { on_hand, reserved, sold } = stock.level;
+        let StockLevel { on_hand, reserved, sold, backordered: _ } = stock.level;
         (on_hand, reserved, sold)
     }
 
@@ -102,7 +107,8 @@ impl Shop {
 
     fn sweeper(&self) -> Sweeper {
         let outbox = self.messaging.outbox().clone();
-        Sweeper { pool: self.pool.clone(), outbox, metrics: self.metrics.clone() }
+        let (pool, metrics) = (self.pool.clone(), self.metrics.clone());
+        Sweeper { pool, outbox, waker: Waker::default(), metrics }
     }
 }
 

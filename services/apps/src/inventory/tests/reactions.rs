@@ -53,9 +53,12 @@ async fn an_order_for_more_than_there_is_holds_nothing_and_says_what_is_missing(
     let short =
         |name: &str, requested, available| Shortage { product_id: product(name), requested, available };
     let (reason, shortages) = (InventoryFailure::OutOfStock, vec![short("pizza", 2, 1)]);
-    assert_eq!(events(told), [InventoryFailed { order_id, reason, shortages }.into()]);
+    assert_eq!(events(told), [InventoryFailed { order_id, reason, shortages, waits_until: None }.into()]);
     let (reason, shortages) = (InventoryFailure::UnknownProduct, vec![short("soup", 1, 0)]);
-    assert_eq!(events(told_of_strange), [InventoryFailed { order_id: strange, reason, shortages }.into()]);
+    assert_eq!(
+        events(told_of_strange),
+        [InventoryFailed { order_id: strange, reason, shortages, waits_until: None }.into()]
+    );
     assert_eq!(shop.level("burger").await, (10, 0, 0));
     assert_eq!(shop.status(order_id).await, "REFUSED");
 }
@@ -96,7 +99,8 @@ async fn an_order_that_was_cancelled_first_is_refused_when_it_comes() {
     let told = shop.react(&[created(order_id, &list)]).await;
 
     let (reason, shortages) = (InventoryFailure::OrderCancelled, Vec::new());
-    assert_eq!(events(told), [InventoryFailed { order_id, reason, shortages }.into()]);
+    assert_eq!(events(told), [InventoryFailed { order_id, reason, shortages, waits_until: None }.into()]);
+    assert_eq!(shop.react(&[created(order_id, &list), cancelled(order_id, &list)]).await, [], "it was said");
     assert_eq!(shop.level("burger").await, (10, 0, 0));
 }
 

@@ -69,3 +69,31 @@ async fn sweepers_that_meet_each_other_and_confirmations_move_each_unit_once() {
     // Confirmed before or after it expired: there was a unit for each.
     assert_eq!(shop.level("burger").await, (0, 0, 10));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_of_unknown_products_that_replicas_have_at_once_is_refused_once() {
+    let shop = Shop::open().await;
+    let batch = [created(new_order(), &[("soup", 1)])];
+
+    let replicas: Vec<_> = (0..8)
+        .map(|_| {
+            let (shop, batch) = (shop.clone(), batch.clone());
+            tokio::spawn(async move {
+                // As the consumer does it: what could not be done now is done again.
+                loop {
+                    match shop.try_react(&batch).await {
+                        Ok(told) => return told.len(),
+                        Err(HandleError::Transient { .. }) => {}
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut told = 0;
+    for replica in replicas {
+        told += replica.await.unwrap();
+    }
+
+    assert_eq!(told, 1);
+}

@@ -1,0 +1,127 @@
+//! Serves the orders that wait for stock, when there is some.
+//!
+//! Whoever makes stock free says so after its commit; what it made free stands in the database, and is looked for
+//! there as well, because the next process may be another one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{Envelope, OrderId};
+use domain::stock::StockError;
+use domain::warehouse::Warehouse;
+use domain::{after, backorder};
+use jiff::Timestamp;
+use messaging::Outbox;
+use sqlx::PgPool;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::handler::answer;
+use super::metrics::Metrics;
+use super::sweeper::{Outcomes, SweepError, levels_of};
+use super::{queue, store};
+use crate::health::Pulse;
+
+/// How often to look unasked. The query reads one row per product.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Most orders served in one transaction: few enough that the stock rows are locked for milliseconds. Serving one
+/// takes nothing from another, so that it does not matter which come first.
+const BATCH: usize = 200;
+
+/// Says that there is stock for orders that wait. Clones are one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Waker(Arc<Notify>);
+
+impl Waker {
+    /// Has the lines looked at, soon.
+    pub(super) fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// Serves orders that wait.
+#[derive(Debug)]
+pub(super) struct Server {
+    /// The inventory's database.
+    pub pool: PgPool,
+    /// Where the events go.
+    pub outbox: Outbox,
+    /// Says when to look.
+    pub waker: Waker,
+    /// How long stock is held for an order that is not decided.
+    pub reservation_ttl: Duration,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+impl Server {
+    /// Serves until `shutdown`.
+    pub(super) async fn run(self, pulse: Pulse, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            pulse.beat();
+            match self.serve(Timestamp::now()).await {
+                Ok(0) => {}
+                Ok(_some) => continue,
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "orders that wait for stock could not be served; it will be tried again"
+                ),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                () = self.waker.0.notified() => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+    }
+
+    /// Serves at most [`BATCH`] orders whose turn it is; returns how many.
+    ///
+    /// # Errors
+    /// Nothing was changed then.
+    pub(super) async fn serve(&self, now: Timestamp) -> Result<usize, SweepError> {
+        let mut tx = self.pool.begin().await?;
+        let products = queue::products(&mut tx).await?;
+        if products.is_empty() {
+            return Ok(0);
+        }
+        let levels = store::lock_levels(&mut tx, &products).await?;
+        // Under the locks: nobody comes, goes or is served meanwhile.
+        let lines = queue::lines(&mut tx, &levels).await?;
+        let orders: Vec<OrderId> = backorder::servable(&lines).into_iter().take(BATCH).collect();
+        if orders.is_empty() {
+            return Ok(0);
+        }
+        let causes = queue::causes(&mut tx, &orders).await?;
+        let on_record = store::reservations(&mut tx, &orders).await?;
+        let mut warehouse = Warehouse::new(levels, on_record);
+        let (outcomes, mut news) = self.let_have(&mut warehouse, &causes, now)?;
+        let stories = causes.iter().map(|(order, cause)| (*order, cause.correlation_id.clone())).collect();
+        store::save(&mut tx, &warehouse, &stories, now).await?;
+        queue::save(&mut tx, &warehouse, &[]).await?;
+        news.extend(levels_of(&warehouse, &stories, now));
+        self.outbox.append(&mut tx, &news).await?;
+        tx.commit().await?;
+        self.outbox.notify();
+        outcomes.iter().for_each(|(order, outcome)| self.metrics.count(*order, outcome));
+        Ok(orders.len())
+    }
+
+    fn let_have(
+        &self,
+        warehouse: &mut Warehouse,
+        causes: &BTreeMap<OrderId, Envelope>,
+        now: Timestamp,
+    ) -> Result<(Outcomes, Vec<Envelope>), StockError> {
+        let (mut outcomes, mut news) = (Outcomes::new(), Vec::new());
+        for (order, cause) in causes {
+            let outcome = warehouse.on_turn(*order, after(now, self.reservation_ttl))?;
+            let event = cause.event.details().and_then(|details| answer(*order, details, &outcome));
+            news.extend(event.map(|event| Envelope::caused_by(cause, event, now)));
+            outcomes.push((*order, outcome));
+        }
+        Ok((outcomes, news))
+    }
+}
