@@ -1,5 +1,6 @@
 //! Asks the provider for what is on record, and puts its answers there.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use contract::{Envelope, Event, PaymentCaptured, PaymentFailed, PaymentFailure, PaymentRefunded};
@@ -75,7 +76,10 @@ impl<P: PaymentProvider> Desk for PaymentDesk<P> {
 
     async fn finish(&self, reports: Vec<Report>) -> Result<(), WorkError> {
         let now = Timestamp::now();
-        let steps: Vec<Step> = reports.into_iter().map(|report| Step::after(report, now)).collect();
+        let mut orders = BTreeSet::new();
+        let steps = reports.into_iter().map(|report| Step::after(report, now));
+        // An order that two workers asked for can be here twice: one answer counts, and is told.
+        let steps: Vec<Step> = steps.filter(|step| orders.insert(step.next.order_id)).collect();
         let changes: Vec<_> = steps.iter().map(Step::as_change).collect();
         let mut tx = self.pool.begin().await?;
         let saved = store::save(&mut tx, &changes).await?;

@@ -217,6 +217,35 @@ async fn a_capture_that_answers_after_the_cancellation_is_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_answers_that_come_together_one_counts_and_is_told() {
+    for captured_first in [true, false] {
+        let mut till = Till::open().await;
+        till.desk.budget = Duration::ZERO;
+        let order = new_order();
+        till.react(&[asked(order)]).await;
+        // Two workers have it: the lease of the first was over.
+        let ([first], [second]) =
+            (till.due().await.try_into().unwrap(), till.due().await.try_into().unwrap());
+        let captured = till.desk.attempt(first).await;
+        till.simulator.behave(Conduct { outage: true, ..Conduct::default() });
+        let given_up = till.desk.attempt(second).await;
+        till.simulator.behave(Conduct::default());
+
+        let both = if captured_first { vec![captured, given_up] } else { vec![given_up, captured] };
+        till.desk.finish(both).await.unwrap();
+        till.react(&[cancelled(order)]).await;
+        till.work().await;
+
+        let (status, told) = (till.status(order).await, till.told().await);
+        if captured_first {
+            assert_eq!((&*status, told), ("REFUNDED", vec!["payments.captured", "payments.refunded"]));
+        } else {
+            assert_eq!((&*status, told), ("VOIDED", vec!["payments.failed"]));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_answer_is_asked_for_again_and_a_refund_until_it_is_done() {
     let till = Till::open().await;
     let order = new_order();

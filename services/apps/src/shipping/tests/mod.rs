@@ -21,7 +21,7 @@ use super::metrics::Metrics;
 use super::store::Task;
 use super::{Role, Shipping};
 use crate::provider::gate::Gate;
-use crate::provider::simulator::Simulator;
+use crate::provider::simulator::{Conduct, Simulator};
 use crate::provider::worker::{Desk, Handover, LEASE};
 
 /// One test's shipping service, whose worker runs when the test says.
@@ -29,6 +29,7 @@ struct Yard {
     pool: PgPool,
     handler: ShippingHandler,
     desk: ShippingDesk<SimulatedCarrier>,
+    simulator: Simulator,
     _handed_over: Receiver<Vec<Task>>,
 }
 
@@ -42,17 +43,18 @@ impl Yard {
         let metrics = messaging::Metrics::register(&registry).unwrap();
         let messaging = Messaging::new(nowhere(), Service::Shipping, pool.clone(), &metrics).unwrap();
         let metrics = Metrics::register(&registry).unwrap();
+        let simulator = Simulator::default();
         let desk = ShippingDesk {
             pool: pool.clone(),
             outbox: messaging.outbox().clone(),
-            carrier: SimulatedCarrier::new(Simulator::default()),
+            carrier: SimulatedCarrier::new(simulator.clone()),
             gate: Gate::register("shipping", &registry).unwrap(),
             budget: Duration::from_secs(3600),
             metrics: metrics.clone(),
         };
         let (handover, handed_over) = Handover::new();
         let handler = ShippingHandler::new(handover, transit, metrics);
-        Self { pool, handler, desk, _handed_over: handed_over }
+        Self { pool, handler, desk, simulator, _handed_over: handed_over }
     }
 
     /// Hands over `events` in one batch, and returns what was emitted.
@@ -248,4 +250,33 @@ async fn a_booking_that_answers_after_the_cancellation_is_taken_back() {
 
     assert_eq!(yard.status(order).await, "VOIDED");
     assert_eq!(yard.told().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_answers_that_come_together_one_counts_and_is_told() {
+    for booked_first in [true, false] {
+        let mut yard = Yard::open(FAR).await;
+        yard.desk.budget = Duration::ZERO;
+        let order = new_order();
+        yard.react(&[asked(order)]).await;
+        // Two workers have it: the lease of the first was over.
+        let ([first], [second]) =
+            (yard.due().await.try_into().unwrap(), yard.due().await.try_into().unwrap());
+        let booked = yard.desk.attempt(first).await;
+        yard.simulator.behave(Conduct { outage: true, ..Conduct::default() });
+        let given_up = yard.desk.attempt(second).await;
+        yard.simulator.behave(Conduct::default());
+
+        let both = if booked_first { vec![booked, given_up] } else { vec![given_up, booked] };
+        yard.desk.finish(both).await.unwrap();
+        yard.react(&[cancelled(order)]).await;
+        yard.work().await;
+
+        let (status, told) = (yard.status(order).await, yard.told().await);
+        if booked_first {
+            assert_eq!((&*status, told), ("RECALLED", vec!["shipping.scheduled", "shipping.cancelled"]));
+        } else {
+            assert_eq!((&*status, told), ("VOIDED", vec!["shipping.failed"]));
+        }
+    }
 }
