@@ -21,7 +21,7 @@ impl System {
         self.client.get(&url).send().await.unwrap().json().await.unwrap()
     }
 
-    async fn payment_status(&self, order_id: &str) -> String {
+    pub(crate) async fn payment_status(&self, order_id: &str) -> String {
         text(&self.of("payment", &format!("/api/v1/payments/{order_id}")).await["status"])
     }
 
@@ -29,7 +29,7 @@ impl System {
         text(&self.of("shipping", &format!("/api/v1/shipments/{order_id}")).await["status"])
     }
 
-    async fn simulate(&self, service: &str, conduct: Value) {
+    pub(crate) async fn simulate(&self, service: &str, conduct: Value) {
         let url = format!("{}/simulator/{service}", self.admin);
         let answer = self.client.put(&url).body(conduct.to_string()).send().await.unwrap();
         assert!(answer.status().is_success(), "{answer:?}");
@@ -110,21 +110,22 @@ async fn a_parcel_that_no_carrier_takes_costs_nothing() {
     system.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_the_provider_opens_the_breaker_and_costs_no_order() {
+/// Takes the provider of `service` away until its breaker opens, while twenty orders want it.
+async fn outage_of(service: &str) {
     let realm = Realm::create().await;
     let system = full(&realm).await;
-    system.simulate("payment", json!({"outage": true})).await;
+    system.simulate(service, json!({"outage": true})).await;
 
     let bodies: Vec<_> = (0..20).map(|n| short_order(&format!("user-{n}"), "burger", 1)).collect();
     let posted = futures::future::join_all(bodies.iter().map(|body| system.post(body))).await;
     eventually("the breaker opens", async || {
         let metrics = system.client.get(format!("{}/metrics", system.admin)).send().await.unwrap();
         let metrics = metrics.text().await.unwrap();
-        metrics.contains(r#"payment_provider_breaker{state="open"} 1"#).then_some(())
+        let open = format!(r#"{service}_provider_breaker{{state="open"}} 1"#);
+        metrics.contains(&open).then_some(())
     })
     .await;
-    system.simulate("payment", json!({})).await;
+    system.simulate(service, json!({})).await;
 
     for accepted in &posted {
         let order = system.ended(&accepted.order_id()).await;
@@ -132,4 +133,14 @@ async fn an_outage_of_the_provider_opens_the_breaker_and_costs_no_order() {
     }
     system.burgers_become(80, 0, 20).await;
     system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_provider_opens_the_breaker_and_costs_no_order() {
+    outage_of("payment").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_carrier_opens_the_breaker_and_costs_no_order() {
+    outage_of("shipping").await;
 }

@@ -9,6 +9,7 @@
 
 mod avro;
 mod backorders;
+mod cancellations;
 mod end_to_end;
 mod faults;
 mod full_saga;
