@@ -88,8 +88,8 @@ e2e-faults: binaries ## Faults at random under load for DURATION (20m), then the
 	target/debug/faults
 
 .PHONY: bench
-bench: prerequisites ## Measure orders per second, latencies and the outbox (release build; leave the machine alone)
-	cargo build --locked --release -p orders -p bench
+bench: prerequisites ## Measure orders per second, latencies, the outbox and the operator (release build; leave the machine alone)
+	cargo build --locked --release -p orders -p operator -p bench
 	target/release/bench $(BENCH_ARGS)
 
 .PHONY: deny

@@ -1,4 +1,4 @@
-//! `make bench`: measures the order system on this machine, as a table and as `target/bench/report.json`.
+//! `make bench`: measures the order system and the operator on this machine, as a table and as `target/bench/report.json`.
 //!
 //! Everything runs here and shares the cores: broker, database, services and the load generator. Nothing is
 //! relaxed for it: PostgreSQL flushes every commit, the broker has its production compiler, the services are the
@@ -9,6 +9,7 @@ mod orders;
 mod relay;
 mod report;
 mod system;
+mod topics;
 mod usage;
 
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::report::{Machine, Report};
 
-/// Measures the order system on this machine.
+/// Measures the order system and the operator on this machine.
 #[derive(Debug, Parser)]
 struct Cli {
     /// What to measure; everything where nothing is named.
@@ -34,6 +35,9 @@ struct Cli {
     /// How often each measurement is repeated; the median is reported, with the least and the most.
     #[arg(long, default_value_t = 1)]
     repeat: usize,
+    /// How many topics the operator is given.
+    #[arg(long, default_value_t = 1000)]
+    topics: usize,
     /// The `orders` binary to measure; the one beside this program where not given.
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -52,6 +56,8 @@ enum Subject {
     Orders,
     /// The outbox alone.
     Relay,
+    /// Topics looked after by the operator.
+    Topics,
 }
 
 /// How results are printed.
@@ -80,6 +86,9 @@ async fn main() -> Result<()> {
             repeat: cli.repeat,
         };
         report.extend(orders::measure(&plan).await?);
+    }
+    if wanted(Subject::Topics) {
+        report.extend(topics::measure(&topics::binary()?, cli.topics).await?);
     }
     report.write(&cli.report)?;
     match cli.output {

@@ -12,7 +12,7 @@ use anyhow::Result;
 
 use crate::pki::{Authority, Subject};
 use crate::ports;
-use crate::process::{Launcher, Process, Spec, run};
+use crate::process::{Launcher, Process, ProcessId, Spec, run};
 use crate::tools;
 
 /// An idle machine needs 4 s.
@@ -150,6 +150,11 @@ impl Apiserver {
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// The apiserver itself, for looking at what it takes.
+    pub fn process_id(&self) -> Option<ProcessId> {
+        self.apiserver.as_ref().map(Process::id)
     }
 
     /// `kubectl` as the administrator.

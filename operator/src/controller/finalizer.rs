@@ -25,11 +25,12 @@ pub fn is_set<K: Resource>(object: &K) -> bool {
     object.finalizers().iter().any(|name| name == FINALIZER)
 }
 
-/// Adds or removes our finalizer; makes no call when it is as wanted. Other finalizers stay as they are.
+/// Adds or removes our finalizer, and returns the object as it is then; makes no call, and returns nothing, when
+/// it is as wanted. Other finalizers stay as they are.
 ///
 /// # Errors
 /// [`Error::Kubernetes`] when the apiserver refuses; an object that is gone is no error.
-pub async fn set<K>(ctx: &Context, object: &K, wanted: Cleanup) -> Result<(), Error>
+pub async fn set<K>(ctx: &Context, object: &K, wanted: Cleanup) -> Result<Option<K>, Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -37,7 +38,7 @@ where
         + std::fmt::Debug,
 {
     let finalizers: Vec<&String> = match (wanted, is_set(object)) {
-        (Cleanup::Needed, true) | (Cleanup::NotNeeded, false) => return Ok(()),
+        (Cleanup::Needed, true) | (Cleanup::NotNeeded, false) => return Ok(None),
         (Cleanup::Needed, false) => object.finalizers().iter().collect(),
         (Cleanup::NotNeeded, true) => object.finalizers().iter().filter(|name| *name != FINALIZER).collect(),
     };
@@ -53,8 +54,8 @@ where
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
     ctx.metrics.wrote(&K::kind(&()), "finalizer");
     match api.patch(&name, &PatchParams::default(), &patch).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(refusal)) if refusal.is_not_found() => Ok(()),
+        Ok(updated) => Ok(Some(updated)),
+        Err(kube::Error::Api(refusal)) if refusal.is_not_found() => Ok(None),
         Err(error) => Err(Error::kubernetes(format!("set the finalizer of {namespace}/{name}"))(error)),
     }
 }

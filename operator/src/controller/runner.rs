@@ -59,7 +59,9 @@ pub fn watch<K: Kind>(
     ctx: &Arc<Context>,
 ) -> (Store<K>, impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + use<K>) {
     let (store, writer) = reflector::store();
-    let events = watcher(ctx.watched::<K>(), watcher::Config::default().any_semantic())
+    // The first list is the most recent one, not any that a cache of the apiserver happens to have: whoever takes
+    // over must see what the one before it wrote last.
+    let events = watcher(ctx.watched::<K>(), watcher::Config::default())
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer);

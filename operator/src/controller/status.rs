@@ -2,14 +2,13 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, Patch, PatchParams};
-use kube::core::NamespaceResourceScope;
 use kube::runtime::events::{Event, EventType};
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::context::Context;
 use super::error::Error;
+use super::runner::Kind;
 use crate::crd::conditions::{self, ConditionType, State};
 
 /// Owner of the fields of a status; another one than that of what we apply, so that neither removes the other's.
@@ -31,16 +30,39 @@ pub trait HasConditions: Serialize + PartialEq + Default {
 ///
 /// # Errors
 /// [`Error::Kubernetes`] when the apiserver does not take it.
-pub async fn write<K, S>(ctx: &Context, object: &K, old: Option<&S>, new: &S) -> Result<(), Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug,
-    S: HasConditions,
-{
+pub async fn write<K: Kind, S: HasConditions>(
+    ctx: &Context,
+    object: &K,
+    old: Option<&S>,
+    new: &S,
+) -> Result<(), Error> {
+    put(ctx, object, None, old, new).await.map(drop)
+}
+
+/// As [`write`], but only while `object` is the newest version of itself: for a status that is remembered by, so
+/// that a pass over an old object cannot make it forget. Returns the object as written; nothing when it was not,
+/// in which case another pass sees the newer version.
+///
+/// # Errors
+/// As [`write`].
+pub async fn remember<K: Kind, S: HasConditions>(
+    ctx: &Context,
+    object: &K,
+    old: Option<&S>,
+    new: &S,
+) -> Result<Option<K>, Error> {
+    put(ctx, object, object.resource_version(), old, new).await
+}
+
+async fn put<K: Kind, S: HasConditions>(
+    ctx: &Context,
+    object: &K,
+    version: Option<String>,
+    old: Option<&S>,
+    new: &S,
+) -> Result<Option<K>, Error> {
     if old == Some(new) {
-        return Ok(());
+        return Ok(None);
     }
     let name = object.name_any();
     let namespace = object.namespace().unwrap_or_default();
@@ -49,25 +71,25 @@ where
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
         // The uid makes this fail rather than describe a successor of the same name.
-        "metadata": {"name": name, "uid": object.uid()},
+        "metadata": {"name": name, "uid": object.uid(), "resourceVersion": version},
         "status": new,
     });
     ctx.metrics.wrote(&K::kind(&()), "status");
     let params = PatchParams::apply(STATUS_MANAGER).force();
-    match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
-        Ok(_) => {}
+    let written = match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
+        Ok(written) => written,
         Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => {
-            tracing::debug!(%name, %namespace, "status not written, the object is gone");
-            return Ok(());
+            tracing::debug!(%name, %namespace, "status not written, the object is gone or was written by others");
+            return Ok(None);
         }
         Err(error) => {
             return Err(Error::kubernetes(format!("write the status of {namespace}/{name}"))(error));
         }
-    }
+    };
     if let Some(event) = transition(old.map(S::conditions).unwrap_or_default(), new.conditions()) {
         publish(ctx, object, event).await;
     }
-    Ok(())
+    Ok(Some(written))
 }
 
 /// The event that tells of the change from `old` to `new`; none when `Ready` kept status and reason.

@@ -3,7 +3,12 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends there, with the cause")]
 
+mod corpus;
+mod crashes;
 mod crds_fresh;
+mod fuse;
+mod histories;
+mod kstatus;
 mod leader;
 mod life;
 mod link;
@@ -12,6 +17,8 @@ mod plan_golden;
 mod policy;
 mod process;
 mod rules;
+mod scale;
+mod secrets;
 mod strimzi;
 mod trouble;
 mod world;

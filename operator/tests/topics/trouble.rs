@@ -205,7 +205,7 @@ async fn ready(world: &World) -> usize {
 }
 
 /// Waits until every object was looked at once more without anything being written.
-async fn settled(world: &World, objects: u64) {
+pub(crate) async fn settled(world: &World, objects: u64) {
     let (mut writes, mut seen) = (u64::MAX, 0);
     eventually("a round of passes without a write", || {
         let (now, passes) = (world.ctx.metrics.writes(), passes(world));
@@ -218,7 +218,7 @@ async fn settled(world: &World, objects: u64) {
     .await;
 }
 
-fn passes(world: &World) -> u64 {
+pub(crate) fn passes(world: &World) -> u64 {
     let text = world.ctx.metrics.encode().unwrap();
     let counts = text.lines().filter(|line| line.starts_with("controller_runtime_reconcile_total{"));
     counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()

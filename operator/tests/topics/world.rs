@@ -168,6 +168,10 @@ impl World {
 
     /// Replaces fields of the spec; a config key is removed by leaving it out.
     pub(crate) async fn change(&self, spec: Value) {
+        self.change_named(NAME, spec).await;
+    }
+
+    pub(crate) async fn change_named(&self, name: &str, spec: Value) {
         let ops: Vec<Value> = spec
             .as_object()
             .unwrap()
@@ -175,7 +179,7 @@ impl World {
             .map(|(field, value)| json!({"op": "add", "path": format!("/spec/{field}"), "value": value}))
             .collect();
         let patch: Patch<Value> = Patch::Json(serde_json::from_value(json!(ops)).unwrap());
-        self.api().patch(NAME, &PatchParams::default(), &patch).await.unwrap();
+        self.api().patch(name, &PatchParams::default(), &patch).await.unwrap();
     }
 
     pub(crate) async fn delete(&self, name: &str) {

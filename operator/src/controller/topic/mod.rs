@@ -57,7 +57,7 @@ use super::context::Context;
 use super::error::Error;
 use super::finalizer::{self, Cleanup};
 use super::outcome::Outcome;
-use super::status::{event, publish, write};
+use super::status::{event, publish, remember};
 use super::{connection, runner};
 use crate::crd::KafkaTopic;
 use crate::crd::conditions::Explanation;
@@ -82,11 +82,13 @@ pub struct Pass {
     pub observed: Option<ObservedTopic>,
     /// What was not done because it is only to be planned.
     pub pending: Vec<String>,
+    /// The object after its status was written in the middle of the pass.
+    pub announced: Option<Box<KafkaTopic>>,
 }
 
 impl Pass {
     fn unseen(result: Result<Outcome, Error>) -> Self {
-        Self { result, observed: None, pending: Vec::new() }
+        Self { result, observed: None, pending: Vec::new(), announced: None }
     }
 }
 
@@ -151,7 +153,8 @@ async fn reconcile(
         DeletionPolicy::Retain => Cleanup::NotNeeded,
         DeletionPolicy::Delete => Cleanup::Needed,
     };
-    finalizer::set(&ctx, &*topic, cleanup).await?;
+    // From here on the object as it is now: a status is only written over the version that it was made from.
+    let topic = finalizer::set(&ctx, &*topic, cleanup).await?.map_or(topic, Arc::new);
     if topic.spec.suspend {
         return suspend(&topic, &ctx).await;
     }
@@ -159,18 +162,19 @@ async fn reconcile(
         ctx.topics.unsettle(&topic.uid().unwrap_or_default());
     }
     let pass = advance(&topic, &ctx, &peers).await;
-    let status = status::compute(&topic, &pass, Timestamp::now());
-    let written = write(&ctx, &*topic, topic.status.as_ref(), &status).await;
+    let topic = pass.announced.as_deref().unwrap_or(&topic);
+    let status = status::compute(topic, &pass, Timestamp::now());
+    let written = remember(&ctx, topic, topic.status.as_ref(), &status).await;
     // The first error wins; a status that was not written is retried with the rest.
     let outcome = pass.result?;
-    written.map(|()| outcome)
+    written.map(|_| outcome)
 }
 
 /// Leaves the topic alone, drift included.
 async fn suspend(topic: &KafkaTopic, ctx: &Context) -> Result<Outcome, Error> {
     ctx.topics.forget(&topic.uid().unwrap_or_default());
     let status = status::suspended(topic, Timestamp::now());
-    write(ctx, topic, topic.status.as_ref(), &status).await?;
+    remember(ctx, topic, topic.status.as_ref(), &status).await?;
     Ok(Outcome::ready(status::SUSPENDED, ""))
 }
 
@@ -185,10 +189,12 @@ async fn advance(topic: &KafkaTopic, ctx: &Context, peers: &Store<KafkaTopic>) -
         Ok(Err(absent)) => return Pass::unseen(Ok(nothing_to_go_by(&wanted, absent))),
         Err(error) => return Pass::unseen(or_stalled(error)),
     };
-    match carry_out(topic, ctx, &wanted, fetched).await {
+    let mut announced = None;
+    let pass = match carry_out(topic, ctx, &wanted, fetched, &mut announced).await {
         Ok(pass) => pass,
         Err(error) => Pass::unseen(or_stalled(error)),
-    }
+    };
+    Pass { announced, ..pass }
 }
 
 /// Plans by what was fetched, and acts by nothing but a fresh look.
@@ -197,6 +203,7 @@ async fn carry_out(
     ctx: &Context,
     wanted: &ValidatedTopic,
     fetched: Fetched,
+    announced: &mut Option<Box<KafkaTopic>>,
 ) -> Result<Pass, Error> {
     let Fetched { cluster, mut observed, from_cache } = fetched;
     let memory = fetch::memory(topic);
@@ -215,7 +222,7 @@ async fn carry_out(
         tell_adoption(topic, ctx, &memory, &plan).await;
         return Ok(conclude(wanted, &plan, None, observed));
     }
-    announce_creation(topic, ctx, wanted, &memory, &plan).await?;
+    *announced = announce_creation(topic, ctx, wanted, &memory, &plan).await?;
     ctx.topics.unsettle(&uid);
     let applied = apply::apply(&cluster, wanted, &plan).await?;
     tell_adoption(topic, ctx, &memory, &plan).await;
@@ -246,7 +253,7 @@ fn only_planned(wanted: &ValidatedTopic, plan: &Plan, observed: Option<ObservedT
         wanted.name,
         pending.len()
     );
-    Pass { result: Ok(Outcome::stalled("ChangesPending", message)), observed: known, pending }
+    Pass { observed: known, pending, ..Pass::unseen(Ok(Outcome::stalled("ChangesPending", message))) }
 }
 
 /// What the pass came to, once everything that could be done is done.
@@ -268,7 +275,7 @@ fn conclude(
     };
     // A topic that was refused is not this object's: its id must not get into the status.
     let observed = observed.filter(|_| plan.claim != Claim::Refused);
-    Pass { result: Ok(outcome), observed, pending: Vec::new() }
+    Pass { observed, ..Pass::unseen(Ok(outcome)) }
 }
 
 fn nothing_to_go_by(wanted: &ValidatedTopic, absent: Absent) -> Outcome {
@@ -323,14 +330,15 @@ async fn announce_creation(
     wanted: &ValidatedTopic,
     memory: &Memory,
     plan: &Plan,
-) -> Result<(), Error> {
+) -> Result<Option<Box<KafkaTopic>>, Error> {
     let creates = matches!(plan.claim, Claim::Created | Claim::Recreated);
     if !creates || memory.creating || wanted.adoption != AdoptionPolicy::Refuse {
-        return Ok(());
+        return Ok(None);
     }
     let outcome = Outcome::waiting(CREATING, format!("creating topic {}", wanted.name), INVISIBLE_RETRY);
     let status = status::compute(topic, &Pass::unseen(Ok(outcome)), Timestamp::now());
-    write(ctx, topic, topic.status.as_ref(), &status).await
+    let written = remember(ctx, topic, topic.status.as_ref(), &status).await?;
+    Ok(written.map(Box::new))
 }
 
 async fn tell_adoption(topic: &KafkaTopic, ctx: &Context, memory: &Memory, plan: &Plan) {

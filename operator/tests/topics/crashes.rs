@@ -1,0 +1,137 @@
+//! The operator dies at every n-th write, is started again, and all the same everything ends as if it had not.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use kafka_admin::{Admin, CoalesceOptions, Coalescing, ConnectOptions, KafkaAdmin, TopicName};
+use kube::client::ClientBuilder;
+use operator::controller::context::Context;
+use operator::controller::topic;
+use operator::metrics::Metrics;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::fuse::{Dies, Fuse, KafkaFuse, KubernetesFuse};
+use super::world::{World, config_of_the_operator, settings};
+
+/// Scenarios under way at once: each mostly waits.
+const AT_ONCE: usize = 6;
+
+/// An operator that burns `fuse`.
+async fn context(world: &World, fuse: &Arc<Fuse>) -> Arc<Context> {
+    let client = ClientBuilder::try_from(config_of_the_operator().await).unwrap();
+    let client = client.with_layer(&KubernetesFuse(Arc::clone(fuse))).build();
+    let settings =
+        operator::controller::context::Settings { namespace: Some(world.namespace.clone()), ..settings() };
+    let fuse = Arc::clone(fuse);
+    let connect = Box::new(move |options: &ConnectOptions| {
+        let inner: Arc<dyn Admin> = Arc::new(KafkaAdmin::connect(options)?);
+        let fused = Arc::new(KafkaFuse { inner, fuse: Arc::clone(&fuse) });
+        Ok(Arc::new(Coalescing::new(fused, CoalesceOptions::default())) as Arc<dyn Admin>)
+    });
+    let metrics = Arc::new(Metrics::new().unwrap());
+    Arc::new(Context::with_connect(client, metrics, settings, CancellationToken::new(), connect))
+}
+
+/// Runs operators that die at their n-th write until `done`; how many writes the last one had left.
+async fn until<F: Future<Output = ()>>(
+    world: &World,
+    writes: usize,
+    dies: Dies,
+    done: impl Fn() -> F,
+) -> usize {
+    // The whole scenario takes some dozen writes; an operator that makes no progress would go on for ever.
+    for _life in 0..100 {
+        let fuse = Fuse::new(writes, dies);
+        let operator = tokio::spawn(topic::run(context(world, &fuse).await));
+        let survived = tokio::select! {
+            () = done() => true,
+            () = fuse.burnt() => false,
+        };
+        operator.abort();
+        let _ = operator.await;
+        if survived {
+            return fuse.left();
+        }
+    }
+    panic!("no progress when the operator dies {dies:?} at each {writes}th write");
+}
+
+/// Two topics are made; one is changed while the other goes. Returns what there is in the end, and how many
+/// writes that took if the operator survived them all.
+async fn scenario(writes: usize, dies: Dies) -> (Value, usize) {
+    let mut world = World::new().await;
+    world.stop().await;
+    let name = |object: &str| format!("{}.{object}", world.topic);
+    let spec = |object: &str, partitions: u32, config: Value| {
+        json!({
+            "topicName": name(object), "partitions": partitions, "config": config,
+            "deletionPolicy": "Delete", "adoptionPolicy": "Refuse",
+        })
+    };
+    world.create_named("orders", spec("orders", 1, json!({"retention.ms": "1000000"}))).await;
+    world.create_named("other", spec("other", 1, json!({}))).await;
+    let made = async || {
+        world.reason("orders", "Synced").await;
+        world.reason("other", "Synced").await;
+    };
+    let first = writes - until(&world, writes, dies, made).await;
+
+    world.change(spec("orders", 3, json!({"segment.ms": "1000000"}))).await;
+    world.delete("other").await;
+    let changed = async || {
+        world.reason("orders", "Synced").await;
+        world.gone("other").await;
+    };
+    let second = writes - until(&world, writes, dies, changed).await;
+    (outcome(&world, &name("orders"), &name("other")).await, first + second)
+}
+
+/// Objects and topics, without what differs from run to run.
+async fn outcome(world: &World, orders: &str, other: &str) -> Value {
+    let names = [orders, other].map(|name| TopicName::new(name).unwrap());
+    let described = world.admin.describe_topics(&names).await;
+    let config = world.admin.describe_configs(&names[..1]).await.remove(0).unwrap();
+    let set: Vec<String> =
+        config.overrides().map(|entry| format!("{}={:?}", entry.name, entry.value)).collect();
+    let object = world.get("orders").await;
+    let status = object.status.unwrap();
+    let conditions: Vec<String> = status
+        .conditions
+        .iter()
+        .map(|condition| format!("{}={} {}", condition.type_, condition.status, condition.reason))
+        .collect();
+    json!({
+        "finalizers": object.metadata.finalizers,
+        "conditions": conditions,
+        "its own topic": status.topic_id == described[0].as_ref().ok().map(|topic| topic.id.to_string()),
+        "status": [status.partitions, status.replicas],
+        "partitions": described[0].as_ref().map(kafka_admin::TopicDescription::partition_count).ok(),
+        "set": set,
+        "other is there": described[1].is_ok(),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_killed_at_any_write_ends_where_one_that_lives_does() {
+    let (expected, writes) = scenario(usize::MAX, Dies::AfterIt).await;
+    assert_eq!(expected["set"], json!([r#"segment.ms=Some("1000000")"#]), "{expected}");
+    assert_eq!(
+        (&expected["partitions"], &expected["other is there"]),
+        (&json!(3), &json!(false)),
+        "{expected}"
+    );
+    assert!(writes >= 10, "{writes} writes");
+
+    let every = (1..=writes).flat_map(|n| [(n, Dies::BeforeIt), (n, Dies::AfterIt)]);
+    // Before its first write, each time anew, no operator gets anywhere.
+    let every = every.filter(|case| *case != (1, Dies::BeforeIt));
+    let runs = futures::stream::iter(every)
+        .map(|(n, dies)| async move { (n, dies, scenario(n, dies).await.0) })
+        .buffer_unordered(AT_ONCE);
+    runs.for_each(|(n, dies, found)| {
+        assert_eq!(found, expected, "killed {dies:?} at each {n}th write");
+        std::future::ready(())
+    })
+    .await;
+}

@@ -1,0 +1,186 @@
+//! An operator that dies at its n-th write, to Kubernetes or to Kafka. Events do not count: they hold no state, so
+//! that one who only ever dies right after an event has done nothing yet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context as Poller, Poll};
+
+use async_trait::async_trait;
+use axum::http::{Request, Response};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use kafka_admin::{
+    AclBinding, AclFilter, Admin, Batch, Cluster, ConfigAlteration, Error, GroupDescription, GroupListing,
+    GroupOffsets, Mode, NewTopic, PartitionGrowth, RequestKind, ScramDeletion, ScramInfo, ScramUpsertion,
+    TopicConfig, TopicDescription, TopicName, TopicPartition,
+};
+use kube::client::Body;
+use tokio::sync::watch;
+use tower::{Layer, Service};
+
+/// Whether the last write is still made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dies {
+    BeforeIt,
+    AfterIt,
+}
+
+/// Counts writes down; who writes at zero waits for an answer for ever, as the dead do.
+#[derive(Debug)]
+pub(crate) struct Fuse {
+    left: AtomicUsize,
+    dies: Dies,
+    burnt: watch::Sender<bool>,
+}
+
+impl Fuse {
+    pub(crate) fn new(writes: usize, dies: Dies) -> Arc<Self> {
+        Arc::new(Self { left: AtomicUsize::new(writes), dies, burnt: watch::Sender::new(false) })
+    }
+
+    /// Returns at the n-th write.
+    pub(crate) async fn burnt(&self) {
+        self.burnt.subscribe().wait_for(|burnt| *burnt).await.unwrap();
+    }
+
+    /// Writes that are left.
+    pub(crate) fn left(&self) -> usize {
+        self.left.load(Ordering::SeqCst)
+    }
+
+    async fn write<T>(&self, write: impl Future<Output = T>) -> T {
+        let count = |left: usize| left.checked_sub(1);
+        match self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count) {
+            Ok(1) => {
+                if self.dies == Dies::AfterIt {
+                    write.await;
+                }
+                self.burnt.send_replace(true);
+                std::future::pending().await
+            }
+            Ok(_) => write.await,
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// The fuse in the way to the apiserver.
+pub(crate) struct KubernetesFuse(pub(crate) Arc<Fuse>);
+
+pub(crate) struct Fused<S> {
+    inner: S,
+    fuse: Arc<Fuse>,
+}
+
+impl<S> Layer<S> for KubernetesFuse {
+    type Service = Fused<S>;
+
+    fn layer(&self, inner: S) -> Fused<S> {
+        Fused { inner, fuse: Arc::clone(&self.0) }
+    }
+}
+
+impl<S, B> Service<Request<Body>> for Fused<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Send,
+    B: Send + 'static,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<B>, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Poller<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let writes = !request.method().is_safe() && !request.uri().path().contains("/events");
+        let (answer, fuse) = (self.inner.call(request), Arc::clone(&self.fuse));
+        async move { if writes { fuse.write(answer).await } else { answer.await } }.boxed()
+    }
+}
+
+/// The fuse in the way to Kafka.
+#[derive(Debug)]
+pub(crate) struct KafkaFuse {
+    pub(crate) inner: Arc<dyn Admin>,
+    pub(crate) fuse: Arc<Fuse>,
+}
+
+#[async_trait]
+impl Admin for KafkaFuse {
+    async fn create_topics(&self, topics: &[NewTopic], mode: Mode) -> Batch<()> {
+        self.fuse.write(self.inner.create_topics(topics, mode)).await
+    }
+
+    async fn create_partitions(&self, growths: &[PartitionGrowth], mode: Mode) -> Batch<()> {
+        self.fuse.write(self.inner.create_partitions(growths, mode)).await
+    }
+
+    async fn alter_configs(&self, alterations: &[ConfigAlteration], mode: Mode) -> Batch<()> {
+        self.fuse.write(self.inner.alter_configs(alterations, mode)).await
+    }
+
+    async fn delete_topics(&self, topics: &[TopicName]) -> Batch<()> {
+        self.fuse.write(self.inner.delete_topics(topics)).await
+    }
+
+    async fn create_acls(&self, bindings: &[AclBinding]) -> Batch<()> {
+        self.fuse.write(self.inner.create_acls(bindings)).await
+    }
+
+    async fn delete_acls(&self, filters: &[AclFilter]) -> Batch<Vec<AclBinding>> {
+        self.fuse.write(self.inner.delete_acls(filters)).await
+    }
+
+    async fn upsert_scram(&self, upsertions: &[ScramUpsertion]) -> Batch<()> {
+        self.fuse.write(self.inner.upsert_scram(upsertions)).await
+    }
+
+    async fn delete_scram(&self, deletions: &[ScramDeletion]) -> Batch<()> {
+        self.fuse.write(self.inner.delete_scram(deletions)).await
+    }
+
+    async fn describe_cluster(&self) -> Result<Cluster, Error> {
+        self.inner.describe_cluster().await
+    }
+
+    async fn describe_topics(&self, topics: &[TopicName]) -> Batch<TopicDescription> {
+        self.inner.describe_topics(topics).await
+    }
+
+    async fn describe_configs(&self, topics: &[TopicName]) -> Batch<TopicConfig> {
+        self.inner.describe_configs(topics).await
+    }
+
+    async fn describe_acls(&self, filters: &[AclFilter]) -> Batch<Vec<AclBinding>> {
+        self.inner.describe_acls(filters).await
+    }
+
+    async fn describe_scram(&self, users: &[String]) -> Batch<Vec<ScramInfo>> {
+        self.inner.describe_scram(users).await
+    }
+
+    async fn list_groups(&self) -> Result<Vec<GroupListing>, Error> {
+        self.inner.list_groups().await
+    }
+
+    async fn describe_groups(&self, groups: &[String]) -> Batch<GroupDescription> {
+        self.inner.describe_groups(groups).await
+    }
+
+    async fn group_offsets(&self, groups: &[String]) -> Batch<GroupOffsets> {
+        self.inner.group_offsets(groups).await
+    }
+
+    async fn end_offsets(&self, partitions: &[TopicPartition]) -> Batch<i64> {
+        self.inner.end_offsets(partitions).await
+    }
+
+    fn request_counts(&self) -> BTreeMap<RequestKind, u64> {
+        self.inner.request_counts()
+    }
+}
