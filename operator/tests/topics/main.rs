@@ -1,7 +1,12 @@
 //! `KafkaTopic`: what is planned for a spec (golden files), the rules of the CRDs on a real apiserver, and the
 //! controller against a real apiserver and a real broker.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends there, with the cause")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test ends there, with the cause"
+)]
 
 mod corpus;
 mod crashes;
@@ -16,6 +21,7 @@ mod ownership;
 mod plan_golden;
 mod policy;
 mod process;
+mod reasons_documented;
 mod rules;
 mod scale;
 mod secrets;

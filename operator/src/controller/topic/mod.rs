@@ -1,6 +1,6 @@
 //! The controller of `KafkaTopic`: fetch → validate → plan → apply → status.
 //!
-//! Reasons of `Ready`, which are API:
+//! Reasons of `Ready`, which are API (`docs/reference/kafkatopic.md` has the remedies):
 //!
 //! | reason | beside it | meaning |
 //! |---|---|---|
