@@ -48,8 +48,8 @@ images: ## Build the images with Docker
 	docker build -f services/Dockerfile -t $(IMAGE_PREFIX)/orders:$(IMAGE_TAG) .
 
 .PHONY: crds
-crds: prerequisites ## Generate crds/ from the Rust types
-	cargo run --locked -q -p operator --bin crdgen -- crds
+crds: prerequisites ## Generate crds/ and docs/reference/ from the Rust types
+	cargo run --locked -q -p operator --bin crdgen -- crds docs/reference
 
 # What `make bench` is to do, such as BENCH_ARGS='--only orders --repeat 3'; --help tells more.
 BENCH_ARGS ?=

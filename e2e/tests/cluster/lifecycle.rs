@@ -50,19 +50,25 @@ async fn a_pipeline_that_makes_no_sense_is_refused_with_a_reason() {
     let unknown = named("unknown", &other_pipeline("unknown")).replace("  inventory:", "  warehouse:");
     let stepless = named("stepless", &other_pipeline("stepless"))
         .replace("    inventory:\n", "    inventory:\n      enabled: false\n");
+    let misspelt = named("misspelt", &other_pipeline("misspelt")).replace("initialStock:", "initialStok:");
 
     let refused = cluster.apply(&unknown).expect_err("the API server refuses it").to_string();
-    cluster.apply(&stepless).expect("only the operator can tell");
+    let unperformed = cluster.apply(&stepless).expect_err("the API server refuses it").to_string();
+    cluster.apply(&misspelt).expect("only the operator can tell");
 
+    assert!(unperformed.contains("saga.steps has a step whose service does not run"), "{unperformed}");
     assert!(refused.contains("services names a service that does not exist"), "{refused}");
     assert!(refused.contains("inventory"), "the refusal says what there is: {refused}");
-    let stalled = wait_for(&cluster, NAMESPACE, "orderpipeline/stepless", "a refusal", |pipeline| {
+    let stalled = wait_for(&cluster, NAMESPACE, "orderpipeline/misspelt", "a refusal", |pipeline| {
         condition(pipeline, "Stalled").is_some_and(|stalled| text(stalled, "status") == "True")
     })
     .await;
     let message = text(condition(&stalled, "Stalled").unwrap(), "message");
-    assert!(message.contains("saga.steps") && message.contains("inventory"), "field and remedy: {message}");
-    cluster.kubectl(&["delete", "orderpipeline/stepless", "-n", NAMESPACE, "--timeout=60s"]).unwrap();
+    assert!(
+        message.contains("initialStok") && message.contains("initialStock"),
+        "field and remedy: {message}"
+    );
+    cluster.kubectl(&["delete", "orderpipeline/misspelt", "-n", NAMESPACE, "--timeout=60s"]).unwrap();
 }
 
 /// A pipeline under another name, in the namespace of the demo.

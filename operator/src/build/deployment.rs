@@ -33,7 +33,7 @@ pub fn build(id: &PipelineId, workload: &Workload) -> Deployment {
     Deployment {
         metadata: id.metadata(id.object_name(workload.service), component),
         spec: Some(DeploymentSpec {
-            replicas: Some(workload.replicas),
+            replicas: Some(workload.fewest_replicas()),
             // Two old versions are enough to go back to; each is an object in every list.
             revision_history_limit: Some(2),
             strategy: Some(strategy()),

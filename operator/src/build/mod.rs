@@ -4,10 +4,14 @@
 //! services is data in a [`Workload`](workload::Workload), never a branch here. Which objects there are, and
 //! in which order they are applied, is `controller/pipeline/plan.rs`'s business.
 
+pub mod autoscaler;
 pub mod config_map;
 pub mod database_job;
 pub mod deployment;
+pub mod disruption_budget;
 pub mod labels;
+pub mod network_policy;
+pub mod rights;
 pub mod secret;
 pub mod service;
 pub mod service_account;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::labels::{Component, PipelineId};
@@ -13,8 +14,11 @@ use super::workload::Workload;
 /// The Secret of `workload`.
 #[must_use]
 pub fn build(id: &PipelineId, workload: &Workload) -> Secret {
+    let rotated = workload.access.kafka_rotation.as_ref();
+    let annotations = rotated.map(|value| BTreeMap::from([(ROTATED_ANNOTATION.to_owned(), value.clone())]));
+    let name = id.object_name(workload.service);
     Secret {
-        metadata: id.metadata(id.object_name(workload.service), Component::Service(workload.service)),
+        metadata: ObjectMeta { annotations, ..id.metadata(name, Component::Service(workload.service)) },
         type_: Some("Opaque".to_owned()),
         data: Some(data(workload)),
         ..Secret::default()
@@ -44,6 +48,8 @@ fn data(workload: &Workload) -> BTreeMap<String, ByteString> {
     data
 }
 
+/// Annotation: for which rotation the Kafka password was made; the value that the pipeline's own annotation had then.
+pub const ROTATED_ANNOTATION: &str = "orderpipeline.dev/rotated-kafka-password";
 /// Key, and environment variable, of the URL of the service's own database.
 pub const DATABASE_URL: &str = "DATABASE_URL";
 /// Key, and environment variable, of the Kafka user.

@@ -25,8 +25,10 @@ pub struct Workload {
     pub service: Service,
     /// The image.
     pub image: String,
-    /// Pods.
+    /// Pods, where nobody else decides.
     pub replicas: i32,
+    /// How its load decides on the number of pods, where it does.
+    pub autoscaling: Option<Autoscaling>,
     /// CPU and memory of each pod.
     pub resources: ResourceRequirements,
     /// Its environment, as far as it is no secret.
@@ -37,6 +39,17 @@ pub struct Workload {
     pub access: Access,
 }
 
+/// How the load of a service decides on its pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Autoscaling {
+    /// Fewest pods.
+    pub min_replicas: i32,
+    /// Most pods.
+    pub max_replicas: i32,
+    /// Average CPU of the pods to aim at, in percent of what they request.
+    pub target_cpu: i32,
+}
+
 /// The secrets of a service.
 #[derive(Clone, Debug)]
 pub struct Access {
@@ -44,6 +57,8 @@ pub struct Access {
     pub database_url: Option<SecretString>,
     /// Kafka user and password, where the cluster wants them.
     pub kafka_credentials: Option<Credentials>,
+    /// For which rotation the Kafka password was made, where somebody asked for one.
+    pub kafka_rotation: Option<String>,
     /// The certificate that signed the brokers', where the system's trust store does not have it.
     pub kafka_ca: Option<SecretString>,
     /// User and password for the schema registry, where it wants them.
@@ -60,6 +75,12 @@ pub struct Credentials {
 }
 
 impl Workload {
+    /// How many pods there are at least.
+    #[must_use]
+    pub fn fewest_replicas(&self) -> i32 {
+        self.autoscaling.map_or(self.replicas, |scaling| scaling.min_replicas)
+    }
+
     /// A digest of all that a pod reads once, at its start. It stands on the pods, so that exactly those roll
     /// whose configuration changed. Passwords cannot be guessed from it: the database password in it is long
     /// and random.

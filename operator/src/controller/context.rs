@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clusters::{self, Clusters, Connect};
 use super::error::Backoff;
+use super::pipeline::principals::PrincipalRegistry;
 use super::topic::registry::TopicRegistry;
 use super::topic::strimzi::StrimziTopics;
 use super::watches::Watches;
@@ -68,6 +69,8 @@ pub struct Context {
     pub topics: TopicRegistry,
     /// Topics that Strimzi looks after.
     pub strimzi: StrimziTopics,
+    /// What is known about the services' users in each cluster.
+    pub principals: PrincipalRegistry,
     /// Waits after failures.
     pub backoff: Backoff,
     /// Whether the watches make progress.
@@ -108,6 +111,7 @@ impl Context {
             clusters: Arc::new(clusters),
             topics: TopicRegistry::default(),
             strimzi: StrimziTopics::default(),
+            principals: PrincipalRegistry::default(),
             backoff: Backoff::default(),
             watches: Arc::default(),
             settings,

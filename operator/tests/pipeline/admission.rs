@@ -25,6 +25,31 @@ use crate::world::World;
     json!({"spec": {"events": {"schemaRegistry": {"url": "https://ada:hunter2@registry"}}}}),
     "spec.events.schemaRegistry.url"
 )]
+#[case::no_duration_at_all(json!({"spec": {"saga": {"stepTimeout": "0s"}}}), "must be a duration such as 30s, 12h or 7d")]
+#[case::step_without_service(
+    json!({"spec": {"saga": {"steps": ["inventory", "payment"]}}}),
+    "saga.steps has a step whose service does not run"
+)]
+#[case::nothing_enabled(
+    json!({"spec": {"services": {"order": {"enabled": false}, "inventory": {"enabled": false}, "notification": {"enabled": false}}}}),
+    "services enables no service"
+)]
+#[case::retention_by_config(
+    json!({"spec": {"topics": {"overrides": {"orders.created": {"config": {"retention.ms": "1"}}}}}}),
+    "config[retention.ms] cannot be set"
+)]
+#[case::managed_access_without_login(
+    json!({"spec": {"access": {"mode": "Managed"}}}),
+    "access.mode Managed needs a Kafka that services log in to with SASL and SCRAM"
+)]
+#[case::replicas_and_autoscaling(
+    json!({"spec": {"services": {"order": {"replicas": 2, "autoscaling": {"maxReplicas": 3}}}}}),
+    "replicas and autoscaling exclude each other"
+)]
+#[case::autoscaling_upside_down(
+    json!({"spec": {"services": {"order": {"autoscaling": {"minReplicas": 4, "maxReplicas": 3}}}}}),
+    "autoscaling.minReplicas must not be more than maxReplicas"
+)]
 #[case::credentials(
     json!({"spec": {"kafka": {"bootstrap": {"security": {"protocol": "SASL_PLAINTEXT"}}}}}),
     "need `credentials`"

@@ -8,8 +8,10 @@ use contract::Service;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use operator::build::labels::PipelineId;
+use operator::build::workload::Credentials;
 use operator::controller::pipeline::access::{Secrets, resolve};
 use operator::controller::pipeline::plan::{Plan, plan};
+use operator::controller::pipeline::principals::{Login, user_name};
 use operator::controller::pipeline::validate::validate;
 use operator::crd::OrderPipeline;
 use secrecy::SecretString;
@@ -27,7 +29,7 @@ fn secret(name: &str, data: &[(&str, &str)]) -> (String, Secret) {
 
 fn secrets() -> Secrets {
     Secrets::from([
-        secret("kafka-credentials", &[("username", "shop"), ("password", "kafka-password")]),
+        secret("kafka-credentials", &[("username", "admin"), ("password", "admin-password")]),
         secret("kafka-ca", &[("ca.crt", "certificate")]),
         secret("registry-login", &[("user", "shop"), ("pass", "registry-password")]),
         secret(
@@ -48,7 +50,14 @@ fn objects(file: &Path) -> String {
         .iter()
         .map(|service| (service.service, SecretString::from("database-password")))
         .collect();
-    let access = resolve(&valid, &secrets(), &passwords).unwrap();
+    let credentials = |service: Service| Credentials {
+        username: user_name(&valid.id, &valid.topic_defaults.prefix, service).into(),
+        password: "kafka-password".into(),
+    };
+    let login = |service| Login { credentials: credentials(service), rotation: None };
+    let managed = valid.services.iter().filter(|_| valid.managed_access.is_some());
+    let logins = managed.map(|service| (service.service, login(service.service))).collect();
+    let access = resolve(&valid, &secrets(), &passwords, &logins).unwrap();
     let documents: Vec<String> = flatten(plan(&valid, &access))
         .iter()
         .map(|object| serde_saphyr::to_string(object).unwrap())
@@ -61,8 +70,11 @@ fn flatten(plan: Plan) -> Vec<Value> {
     all.extend(plan.secrets.iter().map(json));
     all.push(json(&plan.job));
     for objects in plan.workloads {
-        all.extend([json(&objects.service_account), json(&objects.config_map), json(&objects.deployment)]);
+        all.extend([json(&objects.service_account), json(&objects.config_map)]);
+        all.extend([json(&objects.network_policy), json(&objects.deployment)]);
         all.extend(objects.address.iter().map(json));
+        all.extend(objects.disruption_budget.iter().map(json));
+        all.extend(objects.autoscaler.iter().map(json));
     }
     all
 }

@@ -11,7 +11,7 @@ use operator::crd::conditions::{ConditionType, is_true};
 use operator::crd::{KafkaTopic, OrderPipeline};
 use serde_json::json;
 
-use crate::world::{World, eventually};
+use crate::world::{World, eventually, nobody};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_appear_in_the_order_of_their_dependencies() {
@@ -39,7 +39,12 @@ async fn objects_appear_in_the_order_of_their_dependencies() {
     let status = world.status().await;
     let summary = status.summary.unwrap();
     assert_eq!((summary.topics.as_str(), summary.services.as_str()), ("12/12", "3/3"));
-    for kind in [ConditionType::TopicsReady, ConditionType::DatabaseReady, ConditionType::WorkloadsReady] {
+    for kind in [
+        ConditionType::TopicsReady,
+        ConditionType::AccessReady,
+        ConditionType::DatabaseReady,
+        ConditionType::WorkloadsReady,
+    ] {
         assert!(is_true(&status.conditions, kind), "{kind:?}");
     }
     world.end().await;
@@ -76,11 +81,11 @@ async fn an_unchanged_spec_makes_no_writes() {
     world.ready().await;
     let pipeline: OrderPipeline = world.api().get("shop").await.unwrap();
     // Passes that the last status write has woken are over when this one is.
-    reconcile(&pipeline, world.ctx()).await.unwrap();
+    reconcile(&pipeline, world.ctx(), &nobody()).await.unwrap();
     let (versions, writes) = (world.versions().await, world.ctx().metrics.writes());
 
     for _ in 0..3 {
-        reconcile(&pipeline, world.ctx()).await.unwrap();
+        reconcile(&pipeline, world.ctx(), &nobody()).await.unwrap();
     }
 
     assert_eq!(world.versions().await, versions);

@@ -9,9 +9,12 @@
     reason = "a test ends there, with the cause"
 )]
 
+mod access;
 mod admission;
 mod changes;
 mod golden;
 mod lifecycle;
+mod peers;
 mod trouble;
+mod workloads;
 mod world;

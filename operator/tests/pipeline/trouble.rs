@@ -31,16 +31,16 @@ async fn a_missing_secret_is_named_and_waited_for() {
 async fn an_invalid_spec_is_stalled_with_field_and_remedy() {
     let world = World::new().await;
 
-    world.create(json!({"spec": {"saga": {"steps": ["inventory", "payment"]}}})).await;
+    world.create(json!({"spec": {"services": {"order": {"config": {"catalog": "x"}}}}})).await;
 
     let message = world.reason("InvalidSpec").await;
-    assert!(message.starts_with("spec.saga.steps has the step payment"), "{message}");
+    assert!(message.starts_with("spec.services.order.config.catalog is no setting"), "{message}");
     let status = world.status().await;
     assert!(is_true(&status.conditions, ConditionType::Stalled));
     assert!(!is_true(&status.conditions, ConditionType::Reconciling));
     assert!(world.names::<KafkaTopic>().await.is_empty());
 
-    world.change(json!({"saga": {"steps": ["inventory"]}})).await;
+    world.change(json!({"services": {"order": {"config": {"catalog": null}}}})).await;
 
     world.reason("DatabasePending").await;
     assert!(!is_true(&world.status().await.conditions, ConditionType::Stalled));

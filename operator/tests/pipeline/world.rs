@@ -9,13 +9,17 @@ use std::time::Duration;
 
 use devcluster::testing::{apiserver, kafka, unique};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kafka_admin::{Admin, ConnectOptions, KafkaAdmin, TopicName};
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::NamespaceResourceScope;
+use kube::runtime::reflector::Store;
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use operator::controller::context::{Context, Settings};
 use operator::crd::conditions::{self, ConditionType};
@@ -52,6 +56,7 @@ impl Operator {
         let settings = Settings {
             namespace: Some(namespace.to_owned()),
             drift_interval: Duration::from_secs(2),
+            cleanup_timeout: Duration::from_secs(5),
             ..Settings::default()
         };
         let metrics = Arc::new(Metrics::new().unwrap());
@@ -146,9 +151,14 @@ impl World {
 
     /// Waits until the pipeline's newest generation is Ready, or not, for `reason`; answers with the message.
     pub(crate) async fn reason(&self, reason: &str) -> String {
+        self.reason_of("shop", reason).await
+    }
+
+    /// The same of the pipeline `name`.
+    pub(crate) async fn reason_of(&self, name: &str, reason: &str) -> String {
         let api: Api<OrderPipeline> = self.api();
         eventually(reason, || async {
-            let pipeline = api.get("shop").await.unwrap();
+            let pipeline = api.get(name).await.unwrap();
             let status = pipeline.status.clone().unwrap_or_default();
             let ready = conditions::find(&status.conditions, ConditionType::Ready).cloned();
             let current = Some(status.observed_generation) == pipeline.metadata.generation;
@@ -184,6 +194,9 @@ impl World {
         self.add_versions::<ConfigMap>(&mut versions).await;
         self.add_versions::<Deployment>(&mut versions).await;
         self.add_versions::<Service>(&mut versions).await;
+        self.add_versions::<NetworkPolicy>(&mut versions).await;
+        self.add_versions::<PodDisruptionBudget>(&mut versions).await;
+        self.add_versions::<HorizontalPodAutoscaler>(&mut versions).await;
         self.add_versions::<OrderPipeline>(&mut versions).await;
         versions
     }
@@ -206,8 +219,13 @@ impl World {
     }
 
     pub(crate) async fn database_url(&self, service: &str) -> String {
+        self.secret_of(service, "DATABASE_URL").await
+    }
+
+    /// What the Secret of a service holds under `key`.
+    pub(crate) async fn secret_of(&self, service: &str, key: &str) -> String {
         let secret: Secret = self.api().get(&format!("shop-{service}")).await.unwrap();
-        String::from_utf8(secret.data.unwrap()["DATABASE_URL"].0.clone()).unwrap()
+        String::from_utf8(secret.data.unwrap()[key].0.clone()).unwrap()
     }
 
     /// What the Job's controller does when its pod ends: `Complete` or `Failed`.
@@ -333,6 +351,11 @@ where
         assert!(tokio::time::Instant::now() < deadline, "{what}: not within {LIMIT:?}; last: {last}");
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// A cache without any pipeline.
+pub(crate) fn nobody() -> Store<OrderPipeline> {
+    kube::runtime::reflector::store().0
 }
 
 async fn install_crds(client: &Client) {

@@ -13,6 +13,16 @@ fn crds_are_what_crdgen_writes() {
 }
 
 #[test]
+fn reference_pages_are_what_crdgen_writes() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference");
+
+    for (file, generated) in operator::crd::reference::pages().unwrap() {
+        let committed = std::fs::read_to_string(directory.join(&file)).unwrap_or_default();
+        assert!(committed == generated, "docs/reference/{file} is out of date: run `make crds`");
+    }
+}
+
+#[test]
 fn crds_fit_into_the_annotation_of_client_side_apply() {
     for (file, generated) in operator::crd::files().unwrap() {
         assert!(generated.len() < 262_144, "{file} has {} bytes", generated.len());

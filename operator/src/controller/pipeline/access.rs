@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::principals::Logins;
 use super::validate::{ValidPipeline, ValidService};
 use crate::build::database_job::DatabaseAdmin;
 use crate::build::labels::PipelineId;
@@ -86,7 +87,8 @@ pub fn referenced(pipeline: &crate::crd::OrderPipelineSpec) -> impl Iterator<Ite
     credentials.chain(ca).chain(registry).chain([pipeline.database.secret_ref.name.as_str()])
 }
 
-/// What each service of `pipeline` may know. `passwords` holds one for each of its services that has a database.
+/// What each service of `pipeline` may know. `passwords` holds one for each of its services that has a database,
+/// `logins` what each has for Kafka where that is managed.
 ///
 /// # Errors
 /// The first Secret that does not say what it should.
@@ -94,15 +96,18 @@ pub fn resolve(
     pipeline: &ValidPipeline,
     secrets: &Secrets,
     passwords: &BTreeMap<Service, SecretString>,
+    logins: &Logins,
 ) -> Result<PipelineAccess, Unusable> {
     let security = &pipeline.topic_defaults.kafka.bootstrap.security;
-    let kafka_credentials = match &security.credentials {
+    let operator_credentials = match &security.credentials {
         Some(from) => Some(Credentials {
             username: value(secrets, CREDENTIALS, &from.secret_name, &from.username_key)?,
             password: value(secrets, CREDENTIALS, &from.secret_name, &from.password_key)?,
         }),
         None => None,
     };
+    // Services that have users of their own never see the operator's.
+    let shared_credentials = operator_credentials.filter(|_| pipeline.managed_access.is_none());
     let kafka_ca = match &security.ca {
         Some(from) => Some(value(secrets, CA, &from.secret_name, &from.key)?),
         None => None,
@@ -118,9 +123,13 @@ pub fn resolve(
     let (admin, url) = admin(pipeline, secrets)?;
     let services = pipeline.services.iter().map(|ValidService { service, .. }| {
         let url_with = |password| database_url(&url, &database_name(&pipeline.id, *service), password);
+        let own = logins.get(service);
         let access = Access {
             database_url: passwords.get(service).map(url_with),
-            kafka_credentials: kafka_credentials.clone(),
+            kafka_credentials: own
+                .map(|login| login.credentials.clone())
+                .or_else(|| shared_credentials.clone()),
+            kafka_rotation: own.and_then(|login| login.rotation.clone()),
             kafka_ca: kafka_ca.clone(),
             registry_credentials: registry_credentials.clone(),
         };

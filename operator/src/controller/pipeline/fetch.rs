@@ -10,14 +10,14 @@ use futures::future::try_join_all;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
-use kube::core::PartialObjectMeta;
 use kube::{Api, Client, ResourceExt};
 use rand::Rng;
 use rand::distr::Alphanumeric;
 use secrecy::SecretString;
 
 use super::access::{self, Secrets};
-use super::validate::ValidPipeline;
+use super::principals::{self, Logins};
+use super::validate::{ValidPipeline, ValidService};
 use crate::controller::apply::{OWNER_LABEL, Owner};
 use crate::controller::error::Error;
 use crate::crd::OrderPipeline;
@@ -31,8 +31,10 @@ pub(super) struct Observed {
     pub secrets: Secrets,
     /// The password of each service's database role: the one it has, else a new one.
     pub passwords: BTreeMap<Service, SecretString>,
-    /// Names of our Deployments.
-    pub deployments: BTreeSet<String>,
+    /// What each service's Secret lets it log in to Kafka with.
+    pub logins: Logins,
+    /// Names of our Deployments, and how many pods each is to have at the moment.
+    pub deployments: BTreeMap<String, i32>,
 }
 
 /// Reads what a pass over `pipeline` needs.
@@ -43,13 +45,14 @@ pub(super) async fn fetch(
     owner: &Owner,
 ) -> Result<Observed, Error> {
     let api: Api<Secret> = Api::namespaced(client.clone(), owner.namespace());
-    let (secrets, passwords, deployments) = futures::future::try_join3(
+    let (secrets, own, deployments) = futures::future::try_join3(
         secrets(&api, pipeline),
-        passwords(&api, valid),
+        own_secrets(&api, pipeline, valid),
         deployments(client, pipeline, owner),
     )
     .await?;
-    Ok(Observed { secrets, passwords, deployments })
+    let passwords = passwords(valid, &own);
+    Ok(Observed { secrets, passwords, logins: principals::held_in(&own), deployments })
 }
 
 async fn secrets(api: &Api<Secret>, pipeline: &OrderPipeline) -> Result<Secrets, Error> {
@@ -58,17 +61,25 @@ async fn secrets(api: &Api<Secret>, pipeline: &OrderPipeline) -> Result<Secrets,
     Ok(found.into_iter().flatten().map(|secret| (secret.name_any(), secret)).collect())
 }
 
-async fn passwords(
+/// The Secret of each service, where it has one of ours.
+async fn own_secrets(
     api: &Api<Secret>,
+    pipeline: &OrderPipeline,
     valid: &ValidPipeline,
-) -> Result<BTreeMap<Service, SecretString>, Error> {
-    let owners = valid.services.iter().filter(|service| service.service.spec().has_database);
-    let found = owners.map(|service| async {
-        let secret = read(api, &valid.id.object_name(service.service)).await?;
-        let password = secret.as_ref().and_then(access::password_in).unwrap_or_else(new_password);
-        Ok::<_, Error>((service.service, password))
+) -> Result<BTreeMap<Service, Secret>, Error> {
+    let ours = |secret: &Secret| secret.labels().get(OWNER_LABEL).cloned() == pipeline.uid();
+    let found = valid.services.iter().map(|ValidService { service, .. }| async move {
+        let secret = read(api, &valid.id.object_name(*service)).await?;
+        Ok::<_, Error>(secret.filter(ours).map(|secret| (*service, secret)))
     });
-    Ok(try_join_all(found).await?.into_iter().collect())
+    Ok(try_join_all(found).await?.into_iter().flatten().collect())
+}
+
+fn passwords(valid: &ValidPipeline, own: &BTreeMap<Service, Secret>) -> BTreeMap<Service, SecretString> {
+    let services = valid.services.iter().map(|service| service.service);
+    let owners = services.filter(|service| service.spec().has_database);
+    let password = |service| own.get(&service).and_then(access::password_in).unwrap_or_else(new_password);
+    owners.map(|service| (service, password(service))).collect()
 }
 
 async fn read(api: &Api<Secret>, name: &str) -> Result<Option<Secret>, Error> {
@@ -76,23 +87,24 @@ async fn read(api: &Api<Secret>, name: &str) -> Result<Option<Secret>, Error> {
 }
 
 /// From the thread's generator, which is cryptographically secure and seeded by the operating system.
-fn new_password() -> SecretString {
+pub(super) fn new_password() -> SecretString {
     let password: String =
         rand::rng().sample_iter(Alphanumeric).take(PASSWORD_LENGTH).map(char::from).collect();
     SecretString::from(password)
 }
 
-/// Names of our Deployments.
+/// Our Deployments, with the number of pods that each is to have.
 async fn deployments(
     client: &Client,
     pipeline: &OrderPipeline,
     owner: &Owner,
-) -> Result<BTreeSet<String>, Error> {
-    let api: Api<PartialObjectMeta<Deployment>> = Api::namespaced(client.clone(), owner.namespace());
+) -> Result<BTreeMap<String, i32>, Error> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), owner.namespace());
     let mine = format!("{OWNER_LABEL}={}", pipeline.uid().unwrap_or_default());
-    let list = api.list_metadata(&ListParams::default().labels(&mine)).await;
+    let list = api.list(&ListParams::default().labels(&mine)).await;
     let list = list.map_err(Error::kubernetes("list deployments"))?;
     // What is on its way out does not count: it will have to be made anew.
     let alive = list.items.iter().filter(|object| object.metadata.deletion_timestamp.is_none());
-    Ok(alive.map(ResourceExt::name_any).collect())
+    let replicas = |object: &Deployment| object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    Ok(alive.map(|object| (object.name_any(), replicas(object))).collect())
 }

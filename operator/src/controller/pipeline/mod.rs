@@ -5,15 +5,18 @@
 //!                                                                                             │
 //!      status ◀──compute── Report ◀── topics and Secrets, the database Job, the workloads ◀──apply
 //! ```
-//! Only `fetch` and `apply` talk to Kubernetes; the steps between are pure. A pipeline needs no finalizer: all
-//! that it made belongs to it and is collected with it, and each topic's own object decides what becomes of the
-//! topic.
+//! Only `fetch` and `apply` talk to Kubernetes, and `principals` to Kafka; the steps between are pure. A pipeline
+//! needs a finalizer for its users in Kafka only: all else that it made belongs to it and is collected with it, and
+//! each topic's own object decides what becomes of the topic.
 
 pub mod access;
+mod cleanup;
 mod duration;
 mod fetch;
 mod form;
+mod peers;
 pub mod plan;
+pub mod principals;
 mod progress;
 mod services;
 mod status;
@@ -22,28 +25,33 @@ pub mod validate;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, WatchStreamExt, watcher};
+use tokio::sync::mpsc;
 
 use self::access::Unusable;
 use self::fetch::Observed;
-use self::plan::{Foundations, Plan, plan};
+use self::plan::{Foundations, Plan, ServiceObjects, plan};
 use self::progress::{Progress, Tally};
 use self::status::{Applied, Report};
 use self::validate::{Problem, validate};
 use super::apply::{self, OWNER_LABEL, Owner, Resources};
 use super::context::Context;
 use super::error::Error;
+use super::finalizer;
 use super::outcome::{Outcome, STALLED_RETRY};
 use super::runner;
 use super::status as statuses;
@@ -53,26 +61,45 @@ use crate::crd::{KafkaTopic, OrderPipeline};
 /// Name of the controller in logs and metrics.
 const NAME: &str = "orderpipeline";
 
+/// Pipelines waiting to be woken; what does not fit is found again by the next look in bulk.
+const WAKE_QUEUE: usize = 1024;
+
 /// Runs the controller until shutdown.
 pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
     ctx.watches.expect(NAME);
     let (store, events) = runner::watch::<OrderPipeline>(&ctx);
     let ours = watcher::Config::default().labels(OWNER_LABEL);
-    let named = store.clone();
+    let (named, peers) = (store.clone(), store.clone());
+    let (wake, mut woken) = mpsc::channel(WAKE_QUEUE);
+    let events = peers::waking_heirs(events, &ctx, &store, wake.clone());
+    let woken = futures::stream::poll_fn(move |cx| woken.poll_recv(cx));
     let controller = Controller::for_stream(events.touched_objects(), store.clone())
+        .reconcile_on(woken)
         .owns(ctx.watched::<KafkaTopic>(), ours.clone())
         .owns(ctx.watched::<Secret>(), ours.clone())
         .owns(ctx.watched::<Job>(), ours.clone())
         .owns(ctx.watched::<ServiceAccount>(), ours.clone())
         .owns(ctx.watched::<ConfigMap>(), ours.clone())
         .owns(ctx.watched::<Deployment>(), ours.clone())
-        .owns(ctx.watched::<Service>(), ours)
+        .owns(ctx.watched::<Service>(), ours.clone())
+        // No autoscalers: each writes its status all the time. One that somebody changed is found by the resync.
+        .owns(ctx.watched::<NetworkPolicy>(), ours.clone())
+        .owns(ctx.watched::<PodDisruptionBudget>(), ours)
         // Metadata only: which Secret changed is enough to know.
         .watches(ctx.watched::<PartialObjectMeta<Secret>>(), watcher::Config::default(), move |secret| {
             pipelines_naming(&named, &secret)
         });
-    runner::run(NAME, controller, store, ctx, |pipeline, ctx| async move { reconcile(&pipeline, &ctx).await })
-        .boxed()
+    let pass = move |pipeline: Arc<OrderPipeline>, ctx: Arc<Context>| {
+        let peers = peers.clone();
+        async move { reconcile(&pipeline, &ctx, &peers).await }
+    };
+    async move {
+        tokio::select! {
+            () = runner::run(NAME, controller, store, Arc::clone(&ctx), pass) => {}
+            () = principals::watch(Arc::clone(&ctx), wake) => {}
+        }
+    }
+    .boxed()
 }
 
 /// The pipelines whose spec names this Secret.
@@ -94,11 +121,18 @@ fn pipelines_naming(
 ///
 /// # Errors
 /// When the API server could not be read or written; the status says so too.
-pub async fn reconcile(pipeline: &OrderPipeline, ctx: &Context) -> Result<Outcome, Error> {
+pub async fn reconcile(
+    pipeline: &OrderPipeline,
+    ctx: &Context,
+    peers: &Store<OrderPipeline>,
+) -> Result<Outcome, Error> {
     let (Some(owner), None) = (Owner::of(pipeline), &pipeline.metadata.deletion_timestamp) else {
-        return Ok(Outcome::ready("Deleted", "what belongs to the pipeline is collected with it"));
+        return cleanup::cleanup(pipeline, ctx).await;
     };
-    let report = advance(pipeline, &owner, ctx).await.unwrap_or_else(from_error);
+    // The status of the copy is what was written last: a pass that creates users writes it on its way.
+    let mut pipeline = pipeline.clone();
+    let report = advance(&mut pipeline, &owner, ctx, peers).await.unwrap_or_else(from_error);
+    let pipeline = &pipeline;
     let generation = pipeline.metadata.generation.unwrap_or_default();
     let old = pipeline.status.as_ref();
     let new = status::compute(old, &report, generation, jiff::Timestamp::now());
@@ -107,7 +141,12 @@ pub async fn reconcile(pipeline: &OrderPipeline, ctx: &Context) -> Result<Outcom
     written.map(|()| outcome)
 }
 
-async fn advance(pipeline: &OrderPipeline, owner: &Owner, ctx: &Context) -> Result<Report, Error> {
+async fn advance(
+    pipeline: &mut OrderPipeline,
+    owner: &Owner,
+    ctx: &Context,
+    peers: &Store<OrderPipeline>,
+) -> Result<Report, Error> {
     if pipeline.spec.suspend {
         return Ok(Report::Suspended);
     }
@@ -116,13 +155,20 @@ async fn advance(pipeline: &OrderPipeline, owner: &Owner, ctx: &Context) -> Resu
         Ok(valid) => valid,
         Err(problems) => return Ok(Report::Blocked(invalid(&problems))),
     };
+    if let Some(older) = peers::older_claimant(ctx, pipeline, peers) {
+        return Ok(Report::Blocked(peers::prefix_taken(pipeline, &older)));
+    }
+    finalizer::set(ctx, pipeline, cleanup::needed(pipeline, valid.managed_access.is_some())).await?;
     let observed = fetch::fetch(&ctx.client, pipeline, &valid, owner).await?;
-    let access = match access::resolve(&valid, &observed.secrets, &observed.passwords) {
+    let principals = principals::ensure(ctx, pipeline, &valid, &observed.logins).await?;
+    let access = match access::resolve(&valid, &observed.secrets, &observed.passwords, &principals.logins) {
         Ok(access) => access,
         Err(unusable) => return Ok(Report::Blocked(waiting_for(&unusable))),
     };
     let plan = plan(&valid, &access);
-    apply(pipeline, plan, &observed, owner, ctx).await.map(Report::Applied)
+    let applied = apply(pipeline, plan, &observed, principals.progress, owner, ctx).await?;
+    let applied = principals::revoke_leaving(ctx, pipeline, &valid, applied).await?;
+    Ok(Report::Applied(Box::new(applied)))
 }
 
 /// Applies `plan` in the order in which its parts depend on each other.
@@ -130,6 +176,7 @@ async fn apply(
     pipeline: &OrderPipeline,
     plan: Plan,
     observed: &Observed,
+    access: Progress,
     owner: &Owner,
     ctx: &Context,
 ) -> Result<Applied, Error> {
@@ -146,7 +193,7 @@ async fn apply(
         .as_ref()
         .and_then(|job| foundations.get::<Job>(job))
         .map_or(Progress::Done, |job| progress::job(&job));
-    let all_there = topics.progress == Progress::Done && database == Progress::Done;
+    let all_there = [&topics.progress, &access, &database].into_iter().all(|part| *part == Progress::Done);
     let ready = if all_there { Foundations::Ready } else { Foundations::Pending };
 
     let workloads = workloads(&plan, ready, &observed.deployments, owner)?.apply(ctx).await?;
@@ -157,7 +204,8 @@ async fn apply(
             .map_or_else(|| progress::held_back(&name), |found| progress::deployment(&found))
     });
     let prepared_by = job.filter(|_| database == Progress::Done);
-    Ok(Applied { topics, services: Tally::of(services), database, prepared_by })
+    let users = principals::users_of(pipeline);
+    Ok(Applied { topics, access, users, services: Tally::of(services), database, prepared_by })
 }
 
 /// Whether the databases are as the plan's Job would make them.
@@ -195,22 +243,42 @@ fn foundations(plan: &Plan, owner: &Owner, databases: Databases) -> Result<Resou
 fn workloads(
     plan: &Plan,
     ready: Foundations,
-    running: &BTreeSet<String>,
+    running: &BTreeMap<String, i32>,
     owner: &Owner,
 ) -> Result<Resources<apply::Planned>, Error> {
     let mut resources = Resources::of(owner.clone());
     resources.prune_kind::<ServiceAccount>().prune_kind::<ConfigMap>();
-    resources.prune_kind::<Deployment>().prune_kind::<Service>();
+    resources.prune_kind::<Deployment>().prune_kind::<Service>().prune_kind::<NetworkPolicy>();
+    resources.prune_kind::<PodDisruptionBudget>().prune_kind::<HorizontalPodAutoscaler>();
     for objects in plan.startable(ready, running) {
         // The Deployment after what its pods need: a pod that starts before is restarted once for nothing.
         resources.add(objects.service_account.clone())?;
         resources.add(objects.config_map.clone())?;
-        resources.add(objects.deployment.clone())?;
+        // Before the pods, so that none is ever without it.
+        resources.add(objects.network_policy.clone())?;
+        resources.add(deployment(objects, running))?;
         if let Some(address) = objects.address.clone() {
             resources.add(address)?;
         }
+        if let Some(budget) = objects.disruption_budget.clone() {
+            resources.add(budget)?;
+        }
+        if let Some(autoscaler) = objects.autoscaler.clone() {
+            resources.add(autoscaler)?;
+        }
     }
     Ok(resources)
+}
+
+/// The Deployment of a service. Where an autoscaler decides on the pods, it is told what it says itself: a field that
+/// is left out goes back to its default, which is one pod.
+fn deployment(objects: &ServiceObjects, running: &BTreeMap<String, i32>) -> Deployment {
+    let mut deployment = objects.deployment.clone();
+    let live = running.get(&deployment.name_any()).filter(|_| objects.autoscaler.is_some());
+    if let (Some(spec), Some(live)) = (deployment.spec.as_mut(), live) {
+        spec.replicas = Some(*live);
+    }
+    deployment
 }
 
 fn invalid(problems: &[Problem]) -> Outcome {

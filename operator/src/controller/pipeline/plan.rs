@@ -1,17 +1,23 @@
 //! The objects that a pipeline should have: the list of what we own. No I/O.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use contract::Service;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{self, ConfigMap, Secret, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::access::PipelineAccess;
 use super::validate::{ValidPipeline, ValidService};
 use crate::build::secret::KAFKA_CA;
 use crate::build::workload::{ADMIN_PORT, Access, HTTP_PORT, KAFKA_CA_DIR, Workload};
-use crate::build::{config_map, database_job, deployment, secret, service, service_account, topic};
+use crate::build::{
+    autoscaler, config_map, database_job, deployment, disruption_budget, network_policy, secret, service,
+    service_account, topic,
+};
 use crate::crd::KafkaTopic;
 use crate::crd::events::Format;
 
@@ -39,6 +45,12 @@ pub struct ServiceObjects {
     pub deployment: Deployment,
     /// Its address, where it has an API.
     pub address: Option<v1::Service>,
+    /// Which of its ports can be reached.
+    pub network_policy: NetworkPolicy,
+    /// How many of its pods may be away at once.
+    pub disruption_budget: Option<PodDisruptionBudget>,
+    /// What decides how many pods there are, where the pipeline does not.
+    pub autoscaler: Option<HorizontalPodAutoscaler>,
 }
 
 /// What `pipeline` should have. `access` holds an entry for each of its services.
@@ -63,6 +75,9 @@ pub fn plan(pipeline: &ValidPipeline, access: &PipelineAccess) -> Plan {
                 config_map: config_map::build(id, workload),
                 deployment: deployment::build(id, workload),
                 address: service::maybe_build(id, workload),
+                network_policy: network_policy::build(id, workload),
+                disruption_budget: disruption_budget::maybe_build(id, workload),
+                autoscaler: autoscaler::maybe_build(id, workload),
             })
             .collect(),
     }
@@ -74,11 +89,11 @@ impl Plan {
     /// A service is first started when its topics and its database are there. Once it runs it is never held
     /// back: while a broker is away, an image can still be replaced and a service scaled.
     #[must_use]
-    pub fn startable(&self, ready: Foundations, running: &BTreeSet<String>) -> Vec<&ServiceObjects> {
+    pub fn startable(&self, ready: Foundations, running: &BTreeMap<String, i32>) -> Vec<&ServiceObjects> {
         let may_start = |objects: &&ServiceObjects| match ready {
             Foundations::Ready => true,
             Foundations::Pending => {
-                objects.deployment.metadata.name.as_ref().is_some_and(|name| running.contains(name))
+                objects.deployment.metadata.name.as_ref().is_some_and(|name| running.contains_key(name))
             }
         };
         self.workloads.iter().filter(may_start).collect()
@@ -99,6 +114,7 @@ fn workload(pipeline: &ValidPipeline, valid: &ValidService, access: &Access) -> 
         service: valid.service,
         image: pipeline.image.clone(),
         replicas: valid.replicas,
+        autoscaling: valid.autoscaling,
         resources: valid.resources.clone(),
         settings: settings(pipeline, valid, access),
         extra_env: valid.env.clone(),

@@ -10,7 +10,7 @@ use super::validate::{Problem, ValidService};
 use crate::build::secret::{
     DATABASE_URL, KAFKA_PASSWORD, KAFKA_USERNAME, REGISTRY_PASSWORD, REGISTRY_USERNAME,
 };
-use crate::build::workload::{default_replicas, default_resources, settings_of};
+use crate::build::workload::{Autoscaling, default_replicas, default_resources, settings_of};
 use crate::crd::order_pipeline::{OrderPipelineSpec, ServiceSettings};
 
 /// The services that are enabled, in the order of the roster. Those that are not are checked as well: whoever
@@ -22,10 +22,13 @@ pub(super) fn validate(spec: &OrderPipelineSpec, problems: &mut Vec<Problem>) ->
         let Some(settings) = spec.services.get(service.name()) else { continue };
         let config = config(*service, settings, problems);
         check_env(*service, settings, &config, problems);
+        let replicas = default_replicas(spec.profile);
+        let autoscaling = autoscaling(*service, settings, replicas, problems);
         if settings.enabled {
             enabled.push(ValidService {
                 service: *service,
-                replicas: settings.replicas.unwrap_or_else(|| default_replicas(spec.profile)),
+                replicas: settings.replicas.unwrap_or(replicas),
+                autoscaling,
                 resources: settings.resources.clone().unwrap_or_else(|| default_resources(spec.profile)),
                 config,
                 env: settings.env.clone(),
@@ -36,6 +39,29 @@ pub(super) fn validate(spec: &OrderPipelineSpec, problems: &mut Vec<Problem>) ->
         problems.push(Problem::new("services", "enables no service; enable at least one"));
     }
     enabled
+}
+
+fn autoscaling(
+    service: Service,
+    settings: &ServiceSettings,
+    replicas: i32,
+    problems: &mut Vec<Problem>,
+) -> Option<Autoscaling> {
+    let asked = settings.autoscaling.as_ref()?;
+    let mut problem = |field: &str, message: &str| {
+        problems.push(Problem::new(format!("services.{service}.{field}"), message));
+    };
+    if settings.replicas.is_some() {
+        problem("replicas", "excludes autoscaling; name one of them");
+    }
+    if asked.min_replicas.is_some_and(|least| least > asked.max_replicas) {
+        problem("autoscaling.minReplicas", "is more than maxReplicas; lower it");
+    }
+    Some(Autoscaling {
+        min_replicas: asked.min_replicas.unwrap_or_else(|| replicas.min(asked.max_replicas)),
+        max_replicas: asked.max_replicas,
+        target_cpu: asked.target_cpu,
+    })
 }
 
 fn check_names(spec: &OrderPipelineSpec, problems: &mut Vec<Problem>) {

@@ -1,13 +1,16 @@
 //! From what a pass found to the pipeline's status. No I/O.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::progress::{Progress, Tally};
 use crate::controller::error::Error;
 use crate::controller::outcome::{self, Outcome};
 use crate::controller::status::HasConditions;
+use crate::crd::OrderPipeline;
 use crate::crd::conditions::{self, ConditionType, Explanation, Fact, State};
-use crate::crd::order_pipeline::{DatabaseStatus, OrderPipelineStatus, PipelineSummary};
+use crate::crd::order_pipeline::{AccessStatus, DatabaseStatus, OrderPipelineStatus, PipelineSummary};
 
 /// What a pass came to.
 #[derive(Debug)]
@@ -17,7 +20,7 @@ pub(super) enum Report {
     /// It got no further than this.
     Blocked(Outcome),
     /// Objects were applied.
-    Applied(Applied),
+    Applied(Box<Applied>),
     /// It could not be finished.
     Failed(Error),
 }
@@ -27,6 +30,10 @@ pub(super) enum Report {
 pub(super) struct Applied {
     /// The topics.
     pub topics: Tally,
+    /// The services' users in Kafka.
+    pub access: Progress,
+    /// The users that belong to the pipeline at the end of the pass.
+    pub users: BTreeSet<String>,
     /// The databases.
     pub database: Progress,
     /// The Job that prepared them, once they are.
@@ -63,7 +70,7 @@ impl Report {
 impl Applied {
     /// The first thing that is missing, in the order in which things depend on each other.
     fn outcome(&self) -> Outcome {
-        let parts = [&self.topics.progress, &self.database, &self.services.progress];
+        let parts = [&self.topics.progress, &self.access, &self.database, &self.services.progress];
         let failed = parts.iter().find_map(|part| match part {
             Progress::Failed(why) => Some(Outcome::stalled(&why.reason, why.message.clone())),
             Progress::Done | Progress::Pending(_) => None,
@@ -93,15 +100,28 @@ pub(super) fn compute(
         conditions: conditions::merge(before, facts(report), generation, now),
         summary: old.and_then(|status| status.summary.clone()),
         database: old.and_then(|status| status.database.clone()),
+        access: old.and_then(|status| status.access.clone()),
     };
     if let Report::Applied(applied) = report {
         status.summary =
             Some(PipelineSummary { topics: applied.topics.ratio(), services: applied.services.ratio() });
+        let users: Vec<String> = applied.users.iter().cloned().collect();
+        status.access = (!users.is_empty()).then_some(AccessStatus { users });
         if let Some(prepared_by) = applied.prepared_by.clone() {
             status.database = Some(DatabaseStatus { prepared_by });
         }
     }
     status
+}
+
+/// The status of a pipeline that is about to create the users of `access`: should the process die meanwhile, the
+/// next one knows whose they are.
+pub(super) fn claiming(pipeline: &OrderPipeline, access: AccessStatus) -> OrderPipelineStatus {
+    let message = "creating the services' users in Kafka";
+    let report = Report::Blocked(Outcome::waiting("AccessPending", message, WAITING_RETRY));
+    let generation = pipeline.metadata.generation.unwrap_or_default();
+    let status = compute(pipeline.status.as_ref(), &report, generation, Timestamp::now());
+    OrderPipelineStatus { access: Some(access), ..status }
 }
 
 fn facts(report: &Report) -> Vec<Fact> {
@@ -115,6 +135,11 @@ fn facts(report: &Report) -> Vec<Fact> {
         Report::Applied(applied) => {
             let mut facts = outcome::summary(&Ok(applied.outcome())).facts();
             facts.push(fact(ConditionType::TopicsReady, &applied.topics.progress, "every topic is ready"));
+            facts.push(fact(
+                ConditionType::AccessReady,
+                &applied.access,
+                "every service may do what it needs in Kafka",
+            ));
             facts.push(fact(ConditionType::DatabaseReady, &applied.database, "every database is prepared"));
             facts.push(fact(ConditionType::WorkloadsReady, &applied.services.progress, "every service runs"));
             facts
@@ -137,9 +162,14 @@ fn explained(result: &Result<Outcome, Error>) -> Vec<Fact> {
 
 fn unknown(why: &Explanation) -> impl Iterator<Item = Fact> + use<> {
     let why = why.clone();
-    [ConditionType::TopicsReady, ConditionType::DatabaseReady, ConditionType::WorkloadsReady]
-        .into_iter()
-        .map(move |kind| Fact::new(kind, State::Unknown, &why.reason, "not looked at: see Ready"))
+    [
+        ConditionType::TopicsReady,
+        ConditionType::AccessReady,
+        ConditionType::DatabaseReady,
+        ConditionType::WorkloadsReady,
+    ]
+    .into_iter()
+    .map(move |kind| Fact::new(kind, State::Unknown, &why.reason, "not looked at: see Ready"))
 }
 
 fn fact(kind: ConditionType, progress: &Progress, done: &str) -> Fact {

@@ -1,20 +1,22 @@
-//! The pure steps through the production path: YAML → validate → resolve → status.
+//! The pure steps through the production path: YAML → validate → resolve → plan.
+
+mod status;
 
 use std::collections::BTreeMap;
 
 use contract::{Service, Topic};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use kafka_admin::ScramMechanism;
 use rstest::rstest;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::access::{Secrets, Unusable, database_name, password_in, resolve};
-use super::status::compute;
+use super::principals::Logins;
 use super::validate::ValidPipeline;
 use super::*;
 use crate::build::secret;
-use crate::crd::conditions::{self, ConditionType, Explanation};
-use crate::crd::{OrderPipelineSpec, OrderPipelineStatus};
+use crate::crd::OrderPipelineSpec;
 
 const MINIMAL: &str = "
 kafka: {bootstrap: {servers: 'kafka:9092'}}
@@ -148,6 +150,10 @@ fn passwords() -> BTreeMap<Service, SecretString> {
     "kafka: {bootstrap: {security: {protocol: SASL_SSL}}}",
     "spec.kafka.bootstrap.security.credentials is missing, and SASL_SSL needs it; name a Secret with user name and password"
 )]
+#[case::managed_without_scram(
+    "access: {mode: Managed}",
+    "spec.access.mode is Managed, which needs a Kafka that services log in to with SASL and SCRAM; set it to Shared"
+)]
 #[case::avro_without_registry(
     "events: {format: Avro}",
     "spec.events.schemaRegistry is missing, and Avro needs it; name the registry's URL"
@@ -204,7 +210,7 @@ fn a_subset_has_the_topics_that_its_services_read_or_write() {
 fn a_service_gets_the_admin_s_server_with_its_own_role_and_database() {
     let url = "postgres://admin:hunter2@db.example:5433/postgres?sslmode=require";
 
-    let access = resolve(&valid("{}"), &secrets(url), &passwords()).unwrap();
+    let access = resolve(&valid("{}"), &secrets(url), &passwords(), &Logins::new()).unwrap();
 
     assert_eq!(
         access.services[&Service::Order].database_url.as_ref().unwrap().expose_secret(),
@@ -215,7 +221,8 @@ fn a_service_gets_the_admin_s_server_with_its_own_role_and_database() {
 #[test]
 fn a_password_is_found_again_in_the_secret_that_was_made_from_it() {
     let pipeline = valid("{}");
-    let access = resolve(&pipeline, &secrets("postgres://a:b@db/postgres"), &passwords()).unwrap();
+    let access =
+        resolve(&pipeline, &secrets("postgres://a:b@db/postgres"), &passwords(), &Logins::new()).unwrap();
 
     let made = &plan(&pipeline, &access).secrets[0];
 
@@ -238,7 +245,7 @@ fn a_password_is_found_again_in_the_secret_that_was_made_from_it() {
      postgres://user:password@host:5432/postgres; correct it"
 )]
 fn a_secret_of_no_use_is_named_and_not_shown(#[case] secrets: Secrets, #[case] told: &str) {
-    let unusable: Unusable = resolve(&valid("{}"), &secrets, &passwords()).unwrap_err();
+    let unusable: Unusable = resolve(&valid("{}"), &secrets, &passwords(), &Logins::new()).unwrap_err();
 
     assert_eq!(unusable.to_string(), told);
 }
@@ -265,7 +272,8 @@ fn databases_of_different_pipelines_never_meet() {
 fn only_pods_roll_whose_configuration_changed(#[case] change: &str, #[case] rolled: &[Service]) {
     let templates = |change: &str| {
         let pipeline = valid(change);
-        let access = resolve(&pipeline, &secrets("postgres://a:b@db/postgres"), &passwords()).unwrap();
+        let access =
+            resolve(&pipeline, &secrets("postgres://a:b@db/postgres"), &passwords(), &Logins::new()).unwrap();
         let workloads = plan(&pipeline, &access).workloads;
         workloads.into_iter().map(|objects| (objects.service, objects.deployment.spec.unwrap().template))
     };
@@ -279,7 +287,7 @@ fn only_pods_roll_whose_configuration_changed(#[case] change: &str, #[case] roll
 fn the_database_job_is_another_one_exactly_when_its_inputs_are() {
     let name = |change: &str, url: &str| {
         let pipeline = valid(change);
-        let access = resolve(&pipeline, &secrets(url), &passwords()).unwrap();
+        let access = resolve(&pipeline, &secrets(url), &passwords(), &Logins::new()).unwrap();
         plan(&pipeline, &access).job.unwrap().metadata.name.unwrap()
     };
     let first = name("{}", "postgres://a:b@db/postgres");
@@ -293,7 +301,8 @@ fn the_database_job_is_another_one_exactly_when_its_inputs_are() {
 fn a_service_without_a_database_is_given_none_and_needs_no_job() {
     let others = "order: {enabled: false}, inventory: {enabled: false}, notification: {enabled: false}";
     let pipeline = valid(&format!("services: {{order-analytics: {{}}, {others}}}"));
-    let access = resolve(&pipeline, &secrets("postgres://a:b@db/postgres"), &passwords()).unwrap();
+    let access =
+        resolve(&pipeline, &secrets("postgres://a:b@db/postgres"), &passwords(), &Logins::new()).unwrap();
 
     let plan = plan(&pipeline, &access);
 
@@ -316,82 +325,31 @@ fn a_changelog_has_as_many_partitions_as_its_input() {
     assert_eq!(partitions(Topic::AnalyticsSales), 3);
 }
 
-fn report(topics: Progress, database: Progress, services: Progress) -> Report {
-    let prepared_by = (database == Progress::Done).then(|| "job".to_owned());
-    Report::Applied(Applied {
-        topics: Tally::of([topics]),
-        database,
-        prepared_by,
-        services: Tally::of([services]),
-    })
-}
-
-fn pending(reason: &str) -> Progress {
-    Progress::Pending(Explanation::new(reason, "wait"))
-}
-
-fn failed(reason: &str) -> Progress {
-    Progress::Failed(Explanation::new(reason, "help"))
-}
-
-fn ready_reason(status: &OrderPipelineStatus) -> (&str, &str) {
-    let ready = conditions::find(&status.conditions, ConditionType::Ready).unwrap();
-    (ready.status.as_str(), ready.reason.as_str())
-}
+/// A Kafka that asks for a login.
+const SCRAM: &str = "kafka: {bootstrap: {security: {protocol: SASL_PLAINTEXT, credentials: {secretName: kafka-credentials}}}}";
 
 #[rstest]
-#[case::topics_first(
-    report(pending("TopicsPending"), pending("DatabasePending"), pending("ServicesStarting")),
-    "False",
-    "TopicsPending",
-    Some(ConditionType::Reconciling)
-)]
-#[case::then_databases(
-    report(Progress::Done, pending("DatabasePending"), pending("ServicesStarting")),
-    "False",
-    "DatabasePending",
-    Some(ConditionType::Reconciling)
-)]
-#[case::then_services(
-    report(Progress::Done, Progress::Done, pending("ServicesStarting")),
-    "False",
-    "ServicesStarting",
-    Some(ConditionType::Reconciling)
-)]
-#[case::a_failure_before_all(
-    report(pending("TopicsPending"), failed("DatabaseFailed"), pending("x")),
-    "False",
-    "DatabaseFailed",
-    Some(ConditionType::Stalled)
-)]
-#[case::ready(report(Progress::Done, Progress::Done, Progress::Done), "True", "AllReady", None)]
-#[case::suspended(Report::Suspended, "Unknown", "Suspended", None)]
-#[case::invalid(Report::Blocked(invalid(&[])), "False", "InvalidSpec", Some(ConditionType::Stalled))]
-fn one_condition_explains_why_a_pipeline_is_not_ready(
-    #[case] report: Report,
-    #[case] state: &str,
-    #[case] reason: &str,
-    #[case] explained_by: Option<ConditionType>,
+#[case::by_default("{}", Some(ScramMechanism::Sha512))]
+#[case::shared("access: {mode: Shared}", None)]
+fn access_is_managed_where_services_log_in_with_scram(
+    #[case] change: &str,
+    #[case] managed: Option<ScramMechanism>,
 ) {
-    let status = compute(None, &report, 1, jiff::Timestamp::UNIX_EPOCH);
+    let mut spec: serde_json::Value = serde_json::to_value(spec(SCRAM)).unwrap();
+    lay_over(&mut spec, serde_saphyr::from_str(change).unwrap());
 
-    assert_eq!(ready_reason(&status), (state, reason));
-    for kind in [ConditionType::Reconciling, ConditionType::Stalled] {
-        assert_eq!(conditions::is_true(&status.conditions, kind), Some(kind) == explained_by, "{kind:?}");
-    }
-    for kind in [ConditionType::TopicsReady, ConditionType::DatabaseReady, ConditionType::WorkloadsReady] {
-        assert!(conditions::find(&status.conditions, kind).is_some(), "{kind:?} is always there");
-    }
+    let valid = validate(id("shop", "shop"), &serde_json::from_value(spec).unwrap(), "x").unwrap();
+
+    assert_eq!(valid.managed_access, managed);
 }
 
 #[test]
-fn the_columns_keep_what_was_seen_last() {
-    let now = jiff::Timestamp::UNIX_EPOCH;
-    let before = compute(None, &report(Progress::Done, Progress::Done, pending("x")), 1, now);
+fn a_service_with_a_user_of_its_own_never_gets_the_operators() {
+    let mut secrets = secrets("postgres://a:b@db/postgres");
+    let operators = secret(&[("username", "admin"), ("password", "admin-password")]);
+    secrets.insert("kafka-credentials".to_owned(), operators);
 
-    let after = compute(Some(&before), &Report::Blocked(invalid(&[])), 2, now);
+    let access = resolve(&valid(SCRAM), &secrets, &passwords(), &Logins::new()).unwrap();
 
-    assert_eq!(after.summary, before.summary);
-    assert_eq!(after.summary.unwrap().services, "0/1");
-    assert_eq!(after.database.unwrap().prepared_by, "job");
+    assert!(access.services.values().all(|access| access.kafka_credentials.is_none()));
 }

@@ -8,13 +8,18 @@ use std::time::Duration;
 
 use contract::{Service, Step, Topic};
 use k8s_openapi::api::core::v1::{EnvVar, ResourceRequirements};
+use kafka_admin::ScramMechanism;
 
 use super::duration;
 use super::services;
 use crate::build::labels::PipelineId;
 use crate::build::topic::{TopicDefaults, WantedTopic};
+use crate::build::workload::Autoscaling;
 use crate::crd::events::{EventsSpec, Format};
-use crate::crd::order_pipeline::{OrderPipelineSpec, Profile, SecretKeyRef, TopicOverride, TopicsSpec};
+use crate::crd::kafka_ref::Mechanism;
+use crate::crd::order_pipeline::{
+    AccessMode, OrderPipelineSpec, Profile, SecretKeyRef, TopicOverride, TopicsSpec,
+};
 
 /// A spec that makes sense, every default filled in.
 #[derive(Clone, Debug)]
@@ -31,6 +36,8 @@ pub struct ValidPipeline {
     pub saga: Saga,
     /// How events are written.
     pub events: EventsSpec,
+    /// For which mechanism the services' Kafka users get passwords; none where access is not managed.
+    pub managed_access: Option<ScramMechanism>,
     /// Where the PostgreSQL admin URL stands.
     pub database: SecretKeyRef,
     /// The image of all services.
@@ -42,8 +49,10 @@ pub struct ValidPipeline {
 pub struct ValidService {
     /// Which one.
     pub service: Service,
-    /// Pods.
+    /// Pods, where nobody else decides.
     pub replicas: i32,
+    /// How its load decides on the number of pods, where it does.
+    pub autoscaling: Option<Autoscaling>,
     /// CPU and memory of each.
     pub resources: ResourceRequirements,
     /// Settings by environment variable.
@@ -98,6 +107,7 @@ pub fn validate(
 ) -> Result<ValidPipeline, Vec<Problem>> {
     let mut problems = Vec::new();
     check_kafka(spec, &mut problems);
+    let managed_access = managed_access(spec, &mut problems);
     check_events(&spec.events, &mut problems);
     let services = services::validate(spec, &mut problems);
     let enabled: Vec<Service> = services.iter().map(|service| service.service).collect();
@@ -117,6 +127,7 @@ pub fn validate(
         services,
         saga,
         events: spec.events.clone(),
+        managed_access,
         database: spec.database.secret_ref.clone(),
         image: spec.image.clone().unwrap_or_else(|| image.to_owned()),
     })
@@ -132,6 +143,28 @@ fn check_kafka(spec: &OrderPipelineSpec, problems: &mut Vec<Problem>) {
                 security.protocol
             ),
         ));
+    }
+}
+
+/// Managed is the default wherever it is possible: whoever says nothing gets the fewest rights.
+fn managed_access(spec: &OrderPipelineSpec, problems: &mut Vec<Problem>) -> Option<ScramMechanism> {
+    let security = &spec.kafka.bootstrap.security;
+    let scram = match security.mechanism {
+        Mechanism::ScramSha256 => Some(ScramMechanism::Sha256),
+        Mechanism::ScramSha512 => Some(ScramMechanism::Sha512),
+        Mechanism::Plain => None,
+    };
+    let scram = scram.filter(|_| security.protocol.has_sasl());
+    match spec.access.as_ref().and_then(|access| access.mode) {
+        Some(AccessMode::Shared) => None,
+        Some(AccessMode::Managed) if scram.is_none() => {
+            problems.push(Problem::new(
+                "access.mode",
+                "is Managed, which needs a Kafka that services log in to with SASL and SCRAM; set it to Shared",
+            ));
+            None
+        }
+        Some(AccessMode::Managed) | None => scram,
     }
 }
 

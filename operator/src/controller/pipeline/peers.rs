@@ -1,0 +1,100 @@
+//! Several pipelines on one Kafka cluster: each prefix belongs to one of them, the oldest, since topics and consumer
+//! groups are named by it.
+
+use std::future::ready;
+use std::sync::Arc;
+
+use futures::{Stream, TryStreamExt};
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
+use tokio::sync::mpsc;
+
+use crate::controller::context::Context;
+use crate::controller::outcome::Outcome;
+use crate::crd::OrderPipeline;
+
+/// The pipeline that has more right to the prefix of `pipeline` in its Kafka cluster, if there is one.
+pub(super) fn older_claimant(
+    ctx: &Context,
+    pipeline: &OrderPipeline,
+    peers: &Store<OrderPipeline>,
+) -> Option<ObjectRef<OrderPipeline>> {
+    let servers = |pipeline: &OrderPipeline| ctx.clusters.identity(&pipeline.spec.kafka.bootstrap.servers);
+    let same_place = |peer: &OrderPipeline| {
+        peer.spec.topics.prefix == pipeline.spec.topics.prefix && servers(peer) == servers(pipeline)
+    };
+    let older = |peer: &Arc<OrderPipeline>| rank(peer) < rank(pipeline) && same_place(peer);
+    let older = peers.state().into_iter().filter(older).min_by_key(|peer| rank(peer));
+    older.map(|peer| ObjectRef::from_obj(&*peer))
+}
+
+/// The older has more right. Ages are whole seconds, so of two made in the same second it is the one that has come
+/// further.
+fn rank(pipeline: &OrderPipeline) -> (Option<Timestamp>, bool, Option<String>) {
+    let has_topics = pipeline.status.as_ref().is_some_and(|status| status.summary.is_some());
+    (pipeline.creation_timestamp().map(|time| time.0), !has_topics, pipeline.uid())
+}
+
+/// What the younger one is told.
+pub(super) fn prefix_taken(pipeline: &OrderPipeline, older: &ObjectRef<OrderPipeline>) -> Outcome {
+    let message = format!(
+        "the older OrderPipeline {}/{} has the topics with prefix {:?} in this Kafka cluster: delete one of the two, or \
+         create this one with another spec.topics.prefix",
+        older.namespace.as_deref().unwrap_or_default(),
+        older.name,
+        pipeline.spec.topics.prefix,
+    );
+    Outcome::stalled("PrefixTaken", message)
+}
+
+/// Wakes, when a pipeline is gone, those that may have waited for its prefix, and drops what is known of its users.
+pub(super) fn waking_heirs<S>(
+    events: S,
+    ctx: &Arc<Context>,
+    store: &Store<OrderPipeline>,
+    wake: mpsc::Sender<ObjectRef<OrderPipeline>>,
+) -> impl Stream<Item = watcher::Result<watcher::Event<OrderPipeline>>> + Send + use<S>
+where
+    S: Stream<Item = watcher::Result<watcher::Event<OrderPipeline>>> + Send,
+{
+    let (ctx, store) = (Arc::clone(ctx), store.clone());
+    events.try_filter_map(move |event| {
+        if let watcher::Event::Delete(gone) = &event {
+            ctx.principals.forget(&gone.uid().unwrap_or_default());
+            let prefix = &gone.spec.topics.prefix;
+            for heir in store.state().iter().filter(|peer| peer.spec.topics.prefix == *prefix) {
+                // A full queue is no loss: stalled objects look again by themselves.
+                let _ = wake.try_send(ObjectRef::from_obj(&**heir));
+            }
+        }
+        ready(Ok(Some(event)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pipeline(uid: &str, second: u8, topics: bool) -> OrderPipeline {
+        let summary = topics.then(|| serde_json::json!({"topics": "1/1", "services": "0/1"}));
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "OrderPipeline",
+            "metadata": {"name": uid, "uid": uid, "creationTimestamp": format!("2026-01-01T00:00:0{second}Z")},
+            "spec": {"kafka": {"bootstrap": {"servers": "kafka:9092"}}, "services": {"order": {}},
+                     "database": {"secretRef": {"name": "postgres-admin"}}},
+            "status": {"summary": summary}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_older_has_more_right_and_then_the_one_that_has_topics() {
+        let older = pipeline("z", 1, false);
+
+        assert!(rank(&older) < rank(&pipeline("a", 2, true)));
+        assert!(rank(&pipeline("z", 1, true)) < rank(&pipeline("a", 1, false)));
+        assert!(rank(&pipeline("a", 1, false)) < rank(&pipeline("b", 1, false)));
+    }
+}

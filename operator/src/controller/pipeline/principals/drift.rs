@@ -1,0 +1,70 @@
+//! Looks for drift in bulk: what the users of all pipelines may do is read once per cluster and interval, and only
+//! the pipelines whose users are not as they left them are woken.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use kafka_admin::AclBinding;
+use kube::runtime::reflector::ObjectRef;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use super::kafka::{acls_of, without_password};
+use super::registry::Entry;
+use crate::controller::clusters::Health;
+use crate::controller::context::Context;
+use crate::controller::error::Error;
+use crate::controller::pipeline::NAME;
+use crate::crd::OrderPipeline;
+
+/// Looks until shutdown.
+pub(crate) async fn watch(ctx: Arc<Context>, wake: mpsc::Sender<ObjectRef<OrderPipeline>>) {
+    let mut ticks = tokio::time::interval(ctx.settings.drift_interval);
+    // A slow cluster must not be asked more often afterwards.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = ctx.shutdown.cancelled() => return,
+        }
+        // All at once, so that the questions about one cluster meet and become one.
+        let settled = ctx.principals.all();
+        let looks = settled.iter().map(|(uid, entry)| look(&ctx, uid, entry));
+        for drifted in join_all(looks).await.into_iter().flatten() {
+            // Closed means that the controller has ended, and so will this task.
+            if wake.send(drifted).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The pipeline, if its users are not as it left them.
+async fn look(ctx: &Context, uid: &str, entry: &Entry) -> Option<ObjectRef<OrderPipeline>> {
+    // A cluster that is away is probed elsewhere, and its pipelines hear of it by their topics.
+    if !matches!(entry.cluster.health(), Health::Up { .. }) {
+        return None;
+    }
+    match has_drifted(entry).await {
+        Ok(false) => None,
+        // Only if no pass changed it meanwhile: that one has looked itself.
+        Ok(true) => ctx.principals.forget(uid).then(|| {
+            ctx.metrics.drifted(NAME, "access");
+            tracing::info!(pipeline = %entry.object, "users in Kafka are not as they were left");
+            entry.object.clone()
+        }),
+        Err(error) => {
+            tracing::debug!(pipeline = %entry.object, error = error.chain(), "users in Kafka not looked at");
+            None
+        }
+    }
+}
+
+async fn has_drifted(entry: &Entry) -> Result<bool, Error> {
+    let acls = acls_of(&entry.cluster, entry.users.iter().cloned());
+    let passwords = without_password(&entry.cluster, &entry.users, entry.mechanism);
+    let (acls, without_password): (BTreeSet<AclBinding>, bool) =
+        futures::future::try_join(acls, passwords).await?;
+    Ok(acls != entry.acls || without_password)
+}

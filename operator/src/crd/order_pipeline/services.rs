@@ -1,0 +1,81 @@
+//! `spec.services.<name>`: how one service runs.
+
+#![expect(unreachable_pub, reason = "the KubeSchema derive repeats each struct inside a function")]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{EnvVar, ResourceRequirements};
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// How one service runs.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.replicas) || !has(self.autoscaling)")
+        .message("replicas and autoscaling exclude each other: name one of them")
+)]
+pub struct ServiceSettings {
+    /// False removes the service from the cluster; its topics and its database keep what is in them.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+
+    /// Pods of the service. More than the topics have partitions only helps its HTTP API. Default: 1 in Dev,
+    /// 2 in Staging, 3 in Prod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: Option<i32>,
+
+    /// Lets the load decide how many pods there are, in place of `replicas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
+
+    /// CPU and memory of each pod. Default: by profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+
+    /// More environment variables, for what `config` has no key for. Values that are secret are taken from a
+    /// Secret with `valueFrom.secretKeyRef`. What the operator sets itself cannot be replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub env: Vec<EnvVar>,
+
+    /// The service's own settings. order: `catalogue` (burger=8.99 USD,…); inventory: `initialStock`
+    /// (burger=100,pizza=50); notification: `smtpUrl` (smtp://host:port), `mailFrom`, `smsWebhookUrl`;
+    /// order-analytics: `grace` (1h); all: `logLevel`. What is secret belongs into `env`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub config: BTreeMap<String, String>,
+}
+
+/// How many pods a service has, decided by its load.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.minReplicas) || self.minReplicas <= self.maxReplicas")
+        .message("autoscaling.minReplicas must not be more than maxReplicas")
+)]
+pub struct Autoscaling {
+    /// Fewest pods. Default: 1 in Dev, 2 in Staging, 3 in Prod, and never more than maxReplicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub min_replicas: Option<i32>,
+
+    /// Most pods. More than the topics have partitions only helps the service's HTTP API.
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_replicas: i32,
+
+    /// The CPU that pods should use on average, in percent of what they request.
+    #[serde(default = "default_target_cpu", rename = "targetCPU")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub target_cpu: i32,
+}
+
+/// Room for a pod to take over the partitions of another while a third one starts.
+fn default_target_cpu() -> i32 {
+    70
+}
+
+fn yes() -> bool {
+    true
+}
