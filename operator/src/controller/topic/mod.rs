@@ -217,6 +217,11 @@ async fn carry_out(
         ctx.topics.settle(&uid, Ok(observed.clone()));
         return Ok(only_planned(wanted, &plan, observed));
     }
+    if plan.claim == Claim::Refused && memory.creating {
+        // Probably our own, which not every broker shows whole yet: what is seen now is not to be gone by.
+        ctx.topics.unsettle(&uid);
+        return Ok(Pass::unseen(Ok(not_as_made(wanted))));
+    }
     if plan.changes.is_empty() {
         ctx.topics.settle(&uid, Ok(observed.clone()));
         tell_adoption(topic, ctx, &memory, &plan).await;
@@ -302,6 +307,15 @@ fn nothing_to_go_by(wanted: &ValidatedTopic, absent: Absent) -> Outcome {
         }
         Absent::Missing(missing) => Outcome::waiting(missing.reason(), missing.to_string(), MISSING_RETRY),
     }
+}
+
+fn not_as_made(wanted: &ValidatedTopic) -> Outcome {
+    let message = format!(
+        "topic {} was about to be created, and exists, but not as the spec says: either the brokers do not show all \
+         of it yet, or somebody else was faster; set adoptionPolicy to Adopt to have it changed",
+        wanted.name
+    );
+    Outcome::waiting(CREATING, message, INVISIBLE_RETRY)
 }
 
 fn invisible(wanted: &ValidatedTopic) -> Outcome {
