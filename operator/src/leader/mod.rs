@@ -4,11 +4,13 @@
 //! - the Lease is replaced at the version that was read, so that of two candidates one is refused;
 //! - a candidate takes it only after it has not changed for its whole duration;
 //! - the holder counts its time from before the request that renewed it, stops a third of the duration early,
-//!   and asks the clock before each write ([`Fence`]), so that one that was frozen writes nothing afterwards;
+//!   and asks the clock before each write ([`Fence`]), so that one that was frozen begins no write afterwards;
 //! - a holder that loses the Lease ends its process: nothing that it knew can be acted on later.
 //!
-//! What remains is a request that had left before: the apiserver or the broker may carry it out as long as it
-//! is on the way. The last third of the duration is there for it.
+//! What remains is a request that was let through before: one that waits for its connection when the process is
+//! frozen may still leave when it goes on, and one that has left is carried out whenever it arrives. The last third
+//! of the duration is there for those that are only slow. A status is written over the version that it was made from,
+//! so that a late one is refused.
 
 pub mod fence;
 pub mod kafka;
