@@ -4,7 +4,7 @@
 //! over, `/actuator/health` the same as readiness in Spring Boot's shape, for tools that know it.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -21,6 +21,10 @@ use crate::telemetry::LogLevel;
 /// How long gauges may take to be derived; a scrape without them is better than none.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How old derived gauges may be. They are counted in the database: several scrapers, or an impatient one, must not
+/// become its load. Less than any usual scrape interval.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Sets the gauges that are derived rather than counted.
 pub type Refresh = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
@@ -29,6 +33,8 @@ pub type Refresh = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 pub struct Exposition {
     registry: Registry,
     refreshes: Arc<Mutex<Vec<Refresh>>>,
+    /// When they were called last.
+    refreshed: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Exposition {
@@ -37,20 +43,36 @@ impl Exposition {
         &self.registry
     }
 
-    /// Calls `refresh` before every scrape.
+    /// Calls `refresh` before a scrape, unless it was called a moment ago.
     pub fn refresh_with(&self, refresh: Refresh) {
         self.refreshes.lock().unwrap_or_else(PoisonError::into_inner).push(refresh);
     }
 
     async fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
+        self.refresh().await;
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    async fn refresh(&self) {
+        if !self.is_refresh_due() {
+            return;
+        }
         let refreshes = self.refreshes.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let refreshed = join_all(refreshes.iter().map(|refresh| refresh()));
         if tokio::time::timeout(REFRESH_TIMEOUT, refreshed).await.is_err() {
             tracing::warn!("gauges could not be derived in time; this scrape shows their last values");
         }
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(text)
+    }
+
+    fn is_refresh_due(&self) -> bool {
+        let mut refreshed = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = refreshed.is_none_or(|last| last.elapsed() >= REFRESH_INTERVAL);
+        if due {
+            *refreshed = Some(Instant::now());
+        }
+        due
     }
 }
 
