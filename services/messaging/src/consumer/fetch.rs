@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contract::Topic;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -28,6 +28,9 @@ const POLL_MAX: usize = 500;
 /// How long a full queue may keep this thread from polling. Pausing throws away what was prefetched, so it is
 /// not done for a handler that is merely slower than the network; but the group must not be kept waiting.
 const ROOM_PATIENCE: Duration = Duration::from_millis(500);
+/// From commit to commit. Each is a record on a topic of the broker, as dear as a batch of events; what a crash
+/// repeats for want of one is recognised.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a rebalance waits for the batch in hand, so that its offsets go with the partition. If it takes
 /// longer, the next owner gets those events again, and its inbox knows them.
 const REVOKE_PATIENCE: Duration = Duration::from_secs(5);
@@ -57,7 +60,7 @@ pub(super) fn start(
     let consumer = BaseConsumer::from_config_and_context(&config, listener).map_err(configuration)?;
     let subscription: Vec<&str> = names.keys().map(String::as_str).collect();
     consumer.subscribe(&subscription).map_err(configuration)?;
-    let fetcher = Fetcher { consumer, inbound, names, paused: false };
+    let fetcher = Fetcher { consumer, inbound, names, paused: false, committed: Instant::now() };
     let (ended, wait) = oneshot::channel();
     std::thread::Builder::new()
         .name(format!("fetch-{}", wiring.service))
@@ -80,6 +83,7 @@ struct Fetcher {
     inbound: Arc<Inbound>,
     names: HashMap<String, (Topic, Arc<str>)>,
     paused: bool,
+    committed: Instant,
 }
 
 impl Fetcher {
@@ -93,9 +97,16 @@ impl Fetcher {
                 Some(Stop::Aborting) => return Ok(()),
                 None => {}
             }
-            commit(&self.consumer, &self.inbound.ask_for_commits(), CommitMode::Async);
+            self.commit_if_due();
             self.poll()?;
             self.keep_within_bounds();
+        }
+    }
+
+    fn commit_if_due(&mut self) {
+        if self.committed.elapsed() >= COMMIT_INTERVAL {
+            commit(&self.consumer, &self.inbound.ask_for_commits(), CommitMode::Async);
+            self.committed = Instant::now();
         }
     }
 
