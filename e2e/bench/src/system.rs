@@ -83,13 +83,16 @@ pub(crate) struct System {
     pub(crate) orders: PgPool,
     /// `127.0.0.1:PORT` of the order API.
     pub(crate) api: String,
+    /// `127.0.0.1:PORT` of the order service's administration.
+    admin: String,
 }
 
 impl System {
     pub(crate) async fn start(binary: &Path) -> Result<Self> {
         let backends = Backends::start()?;
         backends.create_topics(Topic::ALL).await?;
-        let (mut services, mut api, mut orders) = (Vec::new(), String::new(), None);
+        let (mut services, mut api, mut order_admin, mut orders) =
+            (Vec::new(), String::new(), String::new(), None);
         for service in SERVICES {
             let (url, pool) = backends.database(service.name()).await?;
             let (http, admin) = (ports::free([127, 0, 0, 1].into())?, ports::free([127, 0, 0, 1].into())?);
@@ -111,9 +114,24 @@ impl System {
             wait_ready(service, admin).await?;
             if service == Service::Order {
                 (api, orders) = (format!("127.0.0.1:{http}"), Some(pool));
+                order_admin = format!("127.0.0.1:{admin}");
             }
         }
-        Ok(Self { backends, services, orders: orders.context("the order service is one of them")?, api })
+        let orders = orders.context("the order service is one of them")?;
+        Ok(Self { backends, services, orders, api, admin: order_admin })
+    }
+
+    /// How many orders have ended. By the metrics, because whoever counts rows ten times a second becomes a load.
+    pub(crate) async fn ended(&self) -> Result<u64> {
+        let metrics = reqwest::get(format!("http://{}/metrics", self.admin)).await?.text().await?;
+        let is_end = |line: &&str| {
+            line.starts_with("saga_transitions_total{")
+                && (line.contains("to=\"COMPLETED\"") || line.contains("to=\"CANCELLED\""))
+        };
+        metrics.lines().filter(is_end).try_fold(0, |sum, line| {
+            let count = line.rsplit(' ').next().unwrap_or_default();
+            Ok(sum + count.parse::<u64>().with_context(|| format!("the metric {line:?}"))?)
+        })
     }
 
     /// The processes whose use of the machine is reported.
