@@ -37,3 +37,5 @@ pub mod runtime;
 pub mod service;
 pub mod shipping;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;

@@ -5,6 +5,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use contract::OrderId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -215,6 +216,23 @@ impl IntoResponse for Problem {
         let mut response = self.body(None, None).into_response_of(self.kind);
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+/// The id of an order in a path.
+///
+/// # Errors
+/// It is no such id.
+pub fn order_id(text: &str) -> Result<OrderId, Problem> {
+    text.parse()
+        .map_err(|error| Problem::invalid(vec![Fault::path("orderId", format!("is invalid: {error}"))]))
+}
+
+/// The answer where `what` cannot be read or changed: the database is away. The caller may retry.
+pub fn unreachable<E: std::error::Error + 'static>(what: &'static str) -> impl Fn(E) -> Problem + Copy {
+    move |error| {
+        tracing::error!(error = &error as &dyn std::error::Error, what, "a request failed");
+        Problem::unavailable(format!("the {what} cannot be reached; try again"))
     }
 }
 

@@ -4,7 +4,7 @@
 //! that nobody knows the end of is never assumed: the provider is asked again under the same key, and when the
 //! order is not wanted any more, whatever was captured under the key is taken back.
 
-use strum::{Display, EnumString, VariantArray};
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 /// How far an order's payment is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, VariantArray)]
@@ -55,7 +55,8 @@ pub enum PaymentInput {
 
 /// What everybody is told. Either exactly one of `Captured` and `Failed` for every order that asked and was
 /// heard, or nothing where it was cancelled meanwhile; `Refunded` only after `Captured`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum PaymentNews {
     /// The money is ours.
     Captured,

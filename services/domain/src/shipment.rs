@@ -3,7 +3,7 @@
 //! The shipping service stores one [`ShipmentStatus`] per order and calls [`react`] for every input. A parcel
 //! leaves when its order is confirmed, and never before: until then a booking can be taken back.
 
-use strum::{Display, EnumString, VariantArray};
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 /// How far an order's shipment is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, VariantArray)]
@@ -62,7 +62,8 @@ pub enum ShipmentInput {
 
 /// What everybody is told. Either exactly one of `Scheduled` and a failure for every order that asked and was
 /// heard, or nothing where it was cancelled meanwhile; then at most one of `Delivered` and `Cancelled`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum ShipmentNews {
     /// A carrier will take the parcel.
     Scheduled,

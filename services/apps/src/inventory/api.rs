@@ -16,7 +16,7 @@ use utoipa::{OpenApi, ToSchema};
 
 use crate::body::{Faults, Object};
 use crate::http::Correlation;
-use crate::problem::{Fault, Kind, Problem, ProblemBody};
+use crate::problem::{Fault, Kind, Problem, ProblemBody, unreachable};
 
 use super::handler::{is_awaited, updated};
 use super::store::{self, Stock};
@@ -277,7 +277,6 @@ fn unknown(product: &ProductId) -> Problem {
     Problem::new(Kind::NotFound, format!("there is no product {product}"))
 }
 
-fn failed(error: impl std::error::Error + 'static) -> Problem {
-    tracing::error!(error = &error as &dyn std::error::Error, "a request for stock failed");
-    Problem::unavailable("the inventory cannot be reached; try again")
+fn failed<E: std::error::Error + 'static>(error: E) -> Problem {
+    unreachable("inventory")(error)
 }

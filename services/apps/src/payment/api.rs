@@ -3,13 +3,12 @@
 use axum::extract::{Path, State};
 use axum::routing::get;
 use axum::{Json, Router};
-use contract::OrderId;
 use serde::Serialize;
 use sqlx::PgPool;
 use utoipa::{OpenApi, ToSchema};
 
 use super::store::{self, Payment};
-use crate::problem::{Fault, Kind, Problem, ProblemBody};
+use crate::problem::{Kind, Problem, ProblemBody, order_id, unreachable};
 
 /// The OpenAPI document of the payment service.
 #[derive(OpenApi)]
@@ -55,14 +54,14 @@ pub(super) struct PaymentBody {
 impl From<&Payment> for PaymentBody {
     fn from(payment: &Payment) -> Self {
         Self {
-            order_id: payment.order_id.to_string(),
+            order_id: payment.progress.order_id.to_string(),
             payment_id: payment.payment_id.to_string(),
-            status: payment.status.to_string(),
+            status: payment.progress.status.to_string(),
             amount_minor: payment.amount.amount_minor,
             currency: payment.amount.currency.to_string(),
-            detail: payment.detail.clone(),
-            created_at: payment.created_at.to_string(),
-            updated_at: payment.updated_at.to_string(),
+            detail: payment.progress.detail.clone(),
+            created_at: payment.progress.created_at.to_string(),
+            updated_at: payment.progress.updated_at.to_string(),
         }
     }
 }
@@ -77,18 +76,11 @@ impl From<&Payment> for PaymentBody {
     )
 )]
 async fn read(State(pool): State<PgPool>, Path(order): Path<String>) -> Result<Json<PaymentBody>, Problem> {
-    let order: OrderId = order
-        .parse()
-        .map_err(|error| Problem::invalid(vec![Fault::path("orderId", format!("is invalid: {error}"))]))?;
-    let mut conn = pool.acquire().await.map_err(failed)?;
-    let payment = store::read(&mut conn, order).await.map_err(failed)?;
+    let order = order_id(&order)?;
+    let mut conn = pool.acquire().await.map_err(unreachable("payments"))?;
+    let payment = store::read(&mut conn, order).await.map_err(unreachable("payments"))?;
     payment
         .as_ref()
         .map(|payment| Json(payment.into()))
         .ok_or_else(|| Problem::new(Kind::NotFound, format!("order {order} has no payment")))
-}
-
-fn failed(error: sqlx::Error) -> Problem {
-    tracing::error!(error = &error as &dyn std::error::Error, "a request for a payment failed");
-    Problem::unavailable("the payments cannot be reached; try again")
 }

@@ -5,13 +5,12 @@
 //! | the event that begins the step | asks the provider to capture the order's total (`payments.captured`, `payments.failed`) |
 //! | `orders.cancelled` | has what was captured given back (`payments.refunded`), and refuses the order from then on |
 //!
-//! `handler` puts requests on record, the worker of [`crate::provider`] asks the provider for them as `desk`
+//! `handler` puts requests on record, the worker of [`crate::provider`] asks the provider for them as `clerk`
 //! says. It serves `/api/v1/payments` (`api`). What is decided when stands in `domain::payment`.
 
 mod api;
-mod desk;
+mod clerk;
 mod handler;
-mod metrics;
 mod provider;
 mod store;
 
@@ -19,11 +18,12 @@ use anyhow::Result;
 use contract::Service;
 use sqlx::migrate::Migrator;
 
-use self::desk::PaymentDesk;
+use self::clerk::PaymentClerk;
 use self::handler::PaymentHandler;
-use self::metrics::Metrics;
 use self::provider::SimulatedProvider;
+use crate::provider::desk::{Desk, NewsCounter};
 use crate::provider::gate::Gate;
+use crate::provider::pending;
 use crate::provider::simulator::Simulator;
 use crate::provider::worker::{self, Handover};
 use crate::service::{Context, Parts, Role, Task};
@@ -42,21 +42,26 @@ impl Role for Payment {
     async fn build(context: &Context) -> Result<Parts<PaymentHandler>> {
         let Context { config, pool, messaging, shutdown, .. } = context;
         let registry = context.exposition.registry();
-        let metrics = Metrics::register(registry)?;
+        let news = NewsCounter::register(
+            "payment_payments_total",
+            "What became of payments, as it was announced.",
+            registry,
+        )?;
+        pending::derive::<store::Payment>(context, Self::SERVICE)?;
         let simulator = Simulator::new(config.payment.payment_simulator.clone());
         context.simulators.add(Self::SERVICE.name(), simulator.clone());
-        let desk = PaymentDesk {
+        let desk = Desk {
             pool: pool.clone(),
             outbox: messaging.outbox().clone(),
-            provider: SimulatedProvider::new(simulator),
+            clerk: PaymentClerk(SimulatedProvider::new(simulator)),
             gate: Gate::register(Self::SERVICE.name(), registry)?,
             budget: config.payment.payment_budget,
-            metrics: metrics.clone(),
+            news: news.clone(),
         };
         let (handover, handed_over) = Handover::new();
         let pulse = context.health.watch("payment.worker", worker::SILENCE);
         Ok(Parts {
-            handler: PaymentHandler::new(handover, metrics),
+            handler: PaymentHandler::new(handover, news),
             routes: Some(api::routes(pool.clone())),
             tasks: vec![Task::new("worker", worker::run(desk, handed_over, pulse, shutdown.clone()))],
         })

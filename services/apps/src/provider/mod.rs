@@ -1,18 +1,24 @@
 //! Work that needs somebody outside: a payment provider, a carrier. Shared by the services that ask one.
 //!
-//! A request is a row, written in the transaction of its event and handed to the [`worker`] after the commit.
+//! A service says what its [`record`] is and, as a [`desk::Clerk`], what it asks for; the rest is the same for all.
+//! A request is a row, written by the [`book`] in the transaction of its event and handed to the [`worker`] after
+//! the commit.
 //! The worker asks outside of any transaction, many at once, and saves the answers together. No answer is no
 //! answer: the provider is asked again under the same key, which it must honour, after growing waits, and not
 //! at all while the [`breaker`] is open. A crash forgets nothing: a row is due again when its lease is over.
 
+pub mod book;
 pub mod breaker;
+pub mod desk;
 pub mod gate;
+pub mod pending;
+pub mod record;
 pub mod simulator;
 pub mod worker;
 
 use std::time::Duration;
 
-pub use domain::after;
+use domain::after;
 use jiff::Timestamp;
 use rand::Rng;
 

@@ -10,6 +10,8 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::desk::{Clerk, Desk};
+use super::record::Task;
 use crate::health::Pulse;
 
 /// How long a request is a worker's own: longer than handed-over requests wait in the worst case, shorter than
@@ -28,39 +30,6 @@ const ANSWERS: usize = 512;
 const HANDED_OVER: usize = 4;
 /// How long the worker may be silent: its longest step is to save answers, which waits for a connection.
 pub const SILENCE: Duration = Duration::from_secs(60);
-
-/// Why answers could not be saved. The provider is asked again when the lease is over, under the same key.
-#[derive(Debug, thiserror::Error)]
-pub enum WorkError {
-    /// The database did not do it.
-    #[error("could not read or save requests to the provider")]
-    Database(#[from] sqlx::Error),
-    /// The news could not be appended to the outbox.
-    #[error("could not announce the provider's answers")]
-    Announce(#[from] messaging::AppendError),
-}
-
-/// What is done about requests of one kind.
-pub trait Desk: Send + Sync + 'static {
-    /// A request.
-    type Task: Send + 'static;
-    /// What became of it.
-    type Report: Send + 'static;
-
-    /// Takes at most `limit` requests that are due at `now`, for this worker alone until `until`.
-    fn take(
-        &self,
-        now: Timestamp,
-        until: Timestamp,
-        limit: i64,
-    ) -> impl Future<Output = Result<Vec<Self::Task>, WorkError>> + Send;
-
-    /// Asks the provider.
-    fn attempt(&self, task: Self::Task) -> impl Future<Output = Self::Report> + Send;
-
-    /// Saves what became of requests and tells everybody, in one transaction.
-    fn finish(&self, reports: Vec<Self::Report>) -> impl Future<Output = Result<(), WorkError>> + Send;
-}
 
 /// Where requests are handed over whose rows are leased to this process.
 #[derive(Debug, Clone)]
@@ -85,9 +54,9 @@ impl<T: Send + 'static> Handover<T> {
 }
 
 /// Works off requests until `shutdown`, then finishes those under way.
-pub async fn run<D: Desk>(
-    desk: D,
-    handed_over: mpsc::Receiver<Vec<D::Task>>,
+pub async fn run<C: Clerk>(
+    desk: Desk<C>,
+    handed_over: mpsc::Receiver<Vec<Task<C::Record>>>,
     pulse: Pulse,
     shutdown: CancellationToken,
 ) {
@@ -111,7 +80,7 @@ pub async fn run<D: Desk>(
     }
 }
 
-fn due<'d, D: Desk>(desk: &'d D, pulse: &'d Pulse) -> impl Stream<Item = Vec<D::Task>> + 'd {
+fn due<'d, C: Clerk>(desk: &'d Desk<C>, pulse: &'d Pulse) -> impl Stream<Item = Vec<Task<C::Record>>> + 'd {
     stream::unfold(Duration::ZERO, async move |pause| {
         sleep(pause).await;
         pulse.beat();

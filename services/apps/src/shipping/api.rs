@@ -3,13 +3,12 @@
 use axum::extract::{Path, State};
 use axum::routing::get;
 use axum::{Json, Router};
-use contract::OrderId;
 use serde::Serialize;
 use sqlx::PgPool;
 use utoipa::{OpenApi, ToSchema};
 
 use super::store::{self, Shipment};
-use crate::problem::{Fault, Kind, Problem, ProblemBody};
+use crate::problem::{Kind, Problem, ProblemBody, order_id, unreachable};
 
 /// The OpenAPI document of the shipping service.
 #[derive(OpenApi)]
@@ -56,14 +55,14 @@ impl From<&Shipment> for ShipmentBody {
     fn from(shipment: &Shipment) -> Self {
         let booking = shipment.booking.as_ref();
         Self {
-            order_id: shipment.order_id.to_string(),
+            order_id: shipment.progress.order_id.to_string(),
             shipment_id: shipment.shipment_id.to_string(),
-            status: shipment.status.to_string(),
+            status: shipment.progress.status.to_string(),
             carrier: booking.map(|booking| booking.carrier.clone()),
             tracking_number: booking.map(|booking| booking.tracking_number.clone()),
-            detail: shipment.detail.clone(),
-            created_at: shipment.created_at.to_string(),
-            updated_at: shipment.updated_at.to_string(),
+            detail: shipment.progress.detail.clone(),
+            created_at: shipment.progress.created_at.to_string(),
+            updated_at: shipment.progress.updated_at.to_string(),
         }
     }
 }
@@ -78,18 +77,11 @@ impl From<&Shipment> for ShipmentBody {
     )
 )]
 async fn read(State(pool): State<PgPool>, Path(order): Path<String>) -> Result<Json<ShipmentBody>, Problem> {
-    let order: OrderId = order
-        .parse()
-        .map_err(|error| Problem::invalid(vec![Fault::path("orderId", format!("is invalid: {error}"))]))?;
-    let mut conn = pool.acquire().await.map_err(failed)?;
-    let shipment = store::read(&mut conn, order).await.map_err(failed)?;
+    let order = order_id(&order)?;
+    let mut conn = pool.acquire().await.map_err(unreachable("shipments"))?;
+    let shipment = store::read(&mut conn, order).await.map_err(unreachable("shipments"))?;
     shipment
         .as_ref()
         .map(|shipment| Json(shipment.into()))
         .ok_or_else(|| Problem::new(Kind::NotFound, format!("order {order} has no shipment")))
-}
-
-fn failed(error: sqlx::Error) -> Problem {
-    tracing::error!(error = &error as &dyn std::error::Error, "a request for a shipment failed");
-    Problem::unavailable("the shipments cannot be reached; try again")
 }

@@ -6,14 +6,13 @@
 //! | `orders.confirmed` | lets the parcel leave, and notes when it arrives (`shipping.delivered`) |
 //! | `orders.cancelled` | takes the booking back (`shipping.cancelled`), and refuses the order from then on |
 //!
-//! `handler` puts requests on record, the worker of [`crate::provider`] asks the carrier for them as `desk`
+//! `handler` puts requests on record, the worker of [`crate::provider`] asks the carrier for them as `clerk`
 //! says. It serves `/api/v1/shipments` (`api`). What is decided when stands in `domain::shipment`.
 
 mod api;
 mod carrier;
-mod desk;
+mod clerk;
 mod handler;
-mod metrics;
 mod store;
 
 use anyhow::Result;
@@ -21,10 +20,11 @@ use contract::Service;
 use sqlx::migrate::Migrator;
 
 use self::carrier::SimulatedCarrier;
-use self::desk::ShippingDesk;
+use self::clerk::ShippingClerk;
 use self::handler::ShippingHandler;
-use self::metrics::Metrics;
+use crate::provider::desk::{Desk, NewsCounter};
 use crate::provider::gate::Gate;
+use crate::provider::pending;
 use crate::provider::simulator::Simulator;
 use crate::provider::worker::{self, Handover};
 use crate::service::{Context, Parts, Role, Task};
@@ -43,21 +43,26 @@ impl Role for Shipping {
     async fn build(context: &Context) -> Result<Parts<ShippingHandler>> {
         let Context { config, pool, messaging, shutdown, .. } = context;
         let registry = context.exposition.registry();
-        let metrics = Metrics::register(registry)?;
+        let news = NewsCounter::register(
+            "shipping_shipments_total",
+            "What became of shipments, as it was announced.",
+            registry,
+        )?;
+        pending::derive::<store::Shipment>(context, Self::SERVICE)?;
         let simulator = Simulator::new(config.shipping.shipping_simulator.clone());
         context.simulators.add(Self::SERVICE.name(), simulator.clone());
-        let desk = ShippingDesk {
+        let desk = Desk {
             pool: pool.clone(),
             outbox: messaging.outbox().clone(),
-            carrier: SimulatedCarrier::new(simulator),
+            clerk: ShippingClerk(SimulatedCarrier::new(simulator)),
             gate: Gate::register(Self::SERVICE.name(), registry)?,
             budget: config.shipping.shipping_budget,
-            metrics: metrics.clone(),
+            news: news.clone(),
         };
         let (handover, handed_over) = Handover::new();
         let pulse = context.health.watch("shipping.worker", worker::SILENCE);
         Ok(Parts {
-            handler: ShippingHandler::new(handover, config.shipping.shipping_transit, metrics),
+            handler: ShippingHandler::new(handover, config.shipping.shipping_transit, news),
             routes: Some(api::routes(pool.clone())),
             tasks: vec![Task::new("worker", worker::run(desk, handed_over, pulse, shutdown.clone()))],
         })

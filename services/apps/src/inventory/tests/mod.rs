@@ -8,16 +8,15 @@ mod replicas;
 use std::time::Duration;
 
 use contract::{
-    Address, CancelReason, Contact, Currency, Envelope, Event, Money, OrderCancelled, OrderConfirmed,
-    OrderCreated, OrderDetails, OrderId, OrderItem, ProductId, Service,
+    CancelReason, Envelope, Event, OrderCancelled, OrderConfirmed, OrderCreated, OrderDetails, OrderId,
+    OrderItem, ProductId, Service,
 };
-use devcluster::testing;
+use devcluster::testing::postgres;
 use domain::stock::StockLevel;
 use jiff::Timestamp;
-use messaging::{Delivery, Effects, HandleError, Handler, KafkaConfig, Messaging};
+use messaging::{HandleError, Messaging};
 use prometheus::Registry;
 use sqlx::PgPool;
-use uuid::Uuid;
 
 use super::handler::{StockHandler, Terms};
 use super::metrics::Metrics;
@@ -25,6 +24,7 @@ use super::store;
 use super::sweeper::Sweeper;
 use super::waker::Waker;
 use super::{Inventory, Role};
+use crate::testing::{self, new_order, nowhere};
 
 const TTL: Duration = Duration::from_secs(900);
 
@@ -39,7 +39,7 @@ struct Shop {
 
 impl Shop {
     async fn open() -> Self {
-        let url = tokio::task::block_in_place(|| testing::postgres().create_database("inventory"));
+        let url = tokio::task::block_in_place(|| postgres().create_database("inventory"));
         let pool = PgPool::connect(&url).await.unwrap();
         messaging::migrate(&pool).await.unwrap();
         Inventory::migrations().run(&pool).await.unwrap();
@@ -66,13 +66,7 @@ impl Shop {
     async fn try_react(&self, events: &[Event]) -> Result<Vec<Envelope>, HandleError> {
         let terms = Terms { reservation_ttl: TTL, backorder_timeout: self.backorder_timeout };
         let handler = StockHandler::new(terms, Waker::default(), self.metrics.clone());
-        let batch: Vec<Delivery> = events.iter().map(delivery).collect();
-        let mut tx = self.pool.begin().await.unwrap();
-        let mut effects = Effects::new(&mut tx, Timestamp::now());
-        handler.handle(&mut effects, &batch).await?;
-        let outgoing = effects.into_outgoing();
-        tx.commit().await.unwrap();
-        Ok(outgoing)
+        testing::react(&handler, &self.pool, events).await
     }
 
     /// On hand, reserved, sold.
@@ -112,21 +106,6 @@ impl Shop {
     }
 }
 
-/// A broker that nobody needs: what is emitted stays in the outbox.
-fn nowhere() -> KafkaConfig {
-    KafkaConfig::plaintext("127.0.0.1:1", "test", "")
-}
-
-fn delivery(event: &Event) -> Delivery {
-    let story = format!("story-{}", event.key()).parse().unwrap();
-    let envelope = Envelope::new(event.clone(), story, Timestamp::now());
-    Delivery { key: event.key(), topic: event.topic(), envelope, partition: 0, offset: 0 }
-}
-
-fn new_order() -> OrderId {
-    OrderId::new(Uuid::now_v7())
-}
-
 fn items(list: &[(&str, u32)]) -> Vec<OrderItem> {
     let item = |(product, quantity): &(&str, u32)| OrderItem {
         product_id: product.parse().unwrap(),
@@ -137,15 +116,7 @@ fn items(list: &[(&str, u32)]) -> Vec<OrderItem> {
 }
 
 fn details(list: &[(&str, u32)]) -> OrderDetails {
-    let customer = Contact {
-        customer_id: "C-1".parse().unwrap(),
-        first_name: "Ada".into(),
-        last_name: "Lovelace".into(),
-        email: None,
-        phone: None,
-    };
-    let total = Money::new(100, Currency::USD);
-    OrderDetails { customer, ship_to: Address::default(), items: items(list), total }
+    testing::details("C-1", items(list))
 }
 
 fn created(order_id: OrderId, list: &[(&str, u32)]) -> Event {

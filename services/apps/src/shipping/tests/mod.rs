@@ -3,73 +3,70 @@
 use std::time::Duration;
 
 use contract::{
-    Address, CancelReason, Contact, Currency, Envelope, Event, Money, OrderCancelled, OrderConfirmed,
-    OrderDetails, OrderId, PaymentCaptured, PaymentId, Service, ShippingFailed, ShippingFailure,
+    CancelReason, Currency, Event, Money, OrderCancelled, OrderConfirmed, OrderId, PaymentCaptured,
+    PaymentId, Service, ShippingFailed, ShippingFailure,
 };
-use devcluster::testing;
+use devcluster::testing::postgres;
 use jiff::Timestamp;
-use messaging::{Delivery, Effects, Handler, KafkaConfig, Messaging};
+use messaging::Messaging;
 use prometheus::Registry;
 use sqlx::PgPool;
 use tokio::sync::mpsc::Receiver;
 use uuid::Uuid;
 
 use super::carrier::SimulatedCarrier;
-use super::desk::ShippingDesk;
+use super::clerk::ShippingClerk;
 use super::handler::ShippingHandler;
-use super::metrics::Metrics;
-use super::store::Task;
+use super::store;
 use super::{Role, Shipping};
+use crate::provider::desk::{Desk, NewsCounter};
 use crate::provider::gate::Gate;
+use crate::provider::record::Task;
 use crate::provider::simulator::{Conduct, Simulator};
-use crate::provider::worker::{Desk, Handover, LEASE};
+use crate::provider::worker::{Handover, LEASE};
+use crate::testing::{details, new_order, nowhere};
 
 /// One test's shipping service, whose worker runs when the test says.
 struct Yard {
     pool: PgPool,
     handler: ShippingHandler,
-    desk: ShippingDesk<SimulatedCarrier>,
+    desk: Desk<ShippingClerk<SimulatedCarrier>>,
     simulator: Simulator,
-    _handed_over: Receiver<Vec<Task>>,
+    _handed_over: Receiver<Vec<Task<store::Shipment>>>,
 }
 
 impl Yard {
     async fn open(transit: Duration) -> Self {
-        let url = tokio::task::block_in_place(|| testing::postgres().create_database("shipping"));
+        let url = tokio::task::block_in_place(|| postgres().create_database("shipping"));
         let pool = PgPool::connect(&url).await.unwrap();
         messaging::migrate(&pool).await.unwrap();
         Shipping::migrations().run(&pool).await.unwrap();
         let registry = Registry::new();
         let metrics = messaging::Metrics::register(&registry).unwrap();
         let messaging = Messaging::new(nowhere(), Service::Shipping, pool.clone(), &metrics).unwrap();
-        let metrics = Metrics::register(&registry).unwrap();
+        let news = NewsCounter::register("news_total", "What was told.", &registry).unwrap();
         let simulator = Simulator::default();
-        let desk = ShippingDesk {
+        let desk = Desk {
             pool: pool.clone(),
             outbox: messaging.outbox().clone(),
-            carrier: SimulatedCarrier::new(simulator.clone()),
+            clerk: ShippingClerk(SimulatedCarrier::new(simulator.clone())),
             gate: Gate::register("shipping", &registry).unwrap(),
             budget: Duration::from_secs(3600),
-            metrics: metrics.clone(),
+            news: news.clone(),
         };
         let (handover, handed_over) = Handover::new();
-        let handler = ShippingHandler::new(handover, transit, metrics);
+        let handler = ShippingHandler::new(handover, transit, news);
         Self { pool, handler, desk, simulator, _handed_over: handed_over }
     }
 
     /// Hands over `events` in one batch, and returns what was emitted.
     async fn react(&self, events: &[Event]) -> Vec<Event> {
-        let batch: Vec<Delivery> = events.iter().map(delivery).collect();
-        let mut tx = self.pool.begin().await.unwrap();
-        let mut effects = Effects::new(&mut tx, Timestamp::now());
-        self.handler.handle(&mut effects, &batch).await.unwrap();
-        let outgoing = effects.into_outgoing();
-        tx.commit().await.unwrap();
+        let outgoing = crate::testing::react(&self.handler, &self.pool, events).await.unwrap();
         outgoing.into_iter().map(|envelope| envelope.event).collect()
     }
 
     /// What the worker has to do when every lease and every wait is over.
-    async fn due(&self) -> Vec<Task> {
+    async fn due(&self) -> Vec<Task<store::Shipment>> {
         let later = Timestamp::now() + LEASE * 2;
         self.desk.take(later, later, 100).await.unwrap()
     }
@@ -99,39 +96,13 @@ impl Yard {
     }
 }
 
-/// A broker that nobody needs: what is emitted stays in the outbox.
-fn nowhere() -> KafkaConfig {
-    KafkaConfig::plaintext("127.0.0.1:1", "test", "")
-}
-
-fn delivery(event: &Event) -> Delivery {
-    let envelope = Envelope::new(event.clone(), "story".parse().unwrap(), Timestamp::now());
-    Delivery { key: event.key(), topic: event.topic(), envelope, partition: 0, offset: 0 }
-}
-
-fn new_order() -> OrderId {
-    OrderId::new(Uuid::now_v7())
-}
-
-fn details(customer: &str) -> OrderDetails {
-    let customer = Contact {
-        customer_id: customer.parse().unwrap(),
-        first_name: "Ada".into(),
-        last_name: String::new(),
-        email: None,
-        phone: None,
-    };
-    let total = Money::new(899, Currency::USD);
-    OrderDetails { customer, ship_to: Address::default(), items: Vec::new(), total }
-}
-
 fn asked_by(order_id: OrderId, customer: &str) -> Event {
     let (payment_id, amount) = (PaymentId::new(Uuid::now_v7()), Money::new(899, Currency::USD));
-    PaymentCaptured { order_id, payment_id, amount, details: details(customer) }.into()
+    PaymentCaptured { order_id, payment_id, amount, details: details(customer, Vec::new()) }.into()
 }
 
 fn confirmed(order_id: OrderId) -> Event {
-    OrderConfirmed { order_id, details: details("ada") }.into()
+    OrderConfirmed { order_id, details: details("ada", Vec::new()) }.into()
 }
 
 fn asked(order_id: OrderId) -> Event {
@@ -140,7 +111,7 @@ fn asked(order_id: OrderId) -> Event {
 
 fn cancelled(order_id: OrderId) -> Event {
     let (reason, detail) = (CancelReason::StepTimedOut, String::new());
-    OrderCancelled { order_id, details: details("ada"), reason, detail }.into()
+    OrderCancelled { order_id, details: details("ada", Vec::new()), reason, detail }.into()
 }
 
 /// Longer than the test's worker looks ahead.
