@@ -75,6 +75,8 @@ where
     let mut config = options.offsets_client_config();
     // Without it, the end of a partition cannot be told from a slow broker.
     config.set("enable.partition.eof", "true");
+    // An end is told by an empty answer, and the broker keeps one back for 500 ms by default: seconds for many topics.
+    config.set("fetch.wait.max.ms", "20");
     // Nobody goes on where this reader stopped.
     config.set("enable.auto.commit", "false");
     let (topics, patience) = (topics.to_vec(), options.request_timeout);
