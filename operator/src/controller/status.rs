@@ -67,13 +67,17 @@ async fn put<K: Kind, S: HasConditions>(
     let name = object.name_any();
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
-    let patch = serde_json::json!({
+    let mut patch = serde_json::json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
         // The uid makes this fail rather than describe a successor of the same name.
-        "metadata": {"name": name, "uid": object.uid(), "resourceVersion": version},
+        "metadata": {"name": name, "uid": object.uid()},
         "status": new,
     });
+    if let Some(version) = version {
+        // Absent otherwise: the apiserver takes null for a version that is none.
+        patch["metadata"]["resourceVersion"] = version.into();
+    }
     ctx.metrics.wrote(&K::kind(&()), "status");
     let params = PatchParams::apply(STATUS_MANAGER).force();
     let written = match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
