@@ -17,10 +17,10 @@ struct Read {
 }
 
 pub(crate) async fn read(source: &Source) -> Result<Facts, GatherError> {
-    let mut names = Vec::new();
-    for topic in Topic::ALL {
-        names.push(full_name(source, *topic)?);
-    }
+    // Those of a service that does not run need not exist.
+    let services = taking_part(&source.steps);
+    let written = Topic::ALL.iter().filter(|topic| services.contains(&Service::producer_of(**topic)));
+    let names = written.map(|topic| full_name(source, *topic)).collect::<Result<Vec<_>, _>>()?;
     let prefix = source.prefix.clone();
     let fold = move |read: &mut Read, record: Record| {
         let topic = record.topic.as_str().strip_prefix(&prefix).and_then(Topic::from_name);
