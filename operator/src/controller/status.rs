@@ -1,6 +1,6 @@
 //! Writes statuses, and tells people about transitions by events. Generic over the kind.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType};
 use kube::{Resource, ResourceExt};
@@ -67,17 +67,19 @@ async fn put<K: Kind, S: HasConditions>(
     let name = object.name_any();
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
-    let mut patch = serde_json::json!({
+    let metadata = ObjectMeta {
+        name: Some(name.clone()),
+        // Makes this fail rather than describe a successor of the same name.
+        uid: object.uid(),
+        resource_version: version,
+        ..ObjectMeta::default()
+    };
+    let patch = serde_json::json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
-        // The uid makes this fail rather than describe a successor of the same name.
-        "metadata": {"name": name, "uid": object.uid()},
+        "metadata": metadata,
         "status": new,
     });
-    if let Some(version) = version {
-        // Absent otherwise: the apiserver takes null for a version that is none.
-        patch["metadata"]["resourceVersion"] = version.into();
-    }
     ctx.metrics.wrote(&K::kind(&()), "status");
     let params = PatchParams::apply(STATUS_MANAGER).force();
     let written = match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
