@@ -1,8 +1,8 @@
 //! Administration of a Kafka cluster behind one trait.
 //!
 //! [`Admin`] is what callers code against. It has one implementation on a real cluster ([`KafkaAdmin`], on
-//! librdkafka), one in memory for unit tests ([`MemoryAdmin`]), and one layer over either ([`Coalescing`]) that makes
-//! few requests of many small calls. One contract suite holds them to the same behaviour. Beside it, [`read_topics`] and
+//! librdkafka), one in memory for unit tests ([`MemoryAdmin`]), and two layers over either: [`Coalescing`] makes few
+//! requests of many small calls, [`Guarded`] asks before each change. One contract suite holds them to the same behaviour. Beside it, [`read_topics`] and
 //! [`append_records`] are for tools that look at the records themselves. No type of the Kafka client library leaves this
 //! crate.
 
@@ -18,6 +18,7 @@ mod connect;
 mod error;
 mod ffi;
 mod group;
+mod guard;
 mod memory;
 mod records;
 mod scram;
@@ -36,6 +37,7 @@ pub use error::{Error, Retry, UnavailableCause};
 pub use group::{
     GroupDescription, GroupListing, GroupMember, GroupOffsets, GroupState, PartitionLag, TopicPartition,
 };
+pub use guard::{Guard, Guarded};
 pub use memory::MemoryAdmin;
 pub use records::{NewRecord, Record, RecordHeader, append_records, read_topics};
 pub use scram::{ScramDeletion, ScramInfo, ScramMechanism, ScramUpsertion};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kafka_admin::{
-    Admin, CoalesceOptions, Coalescing, ConnectOptions, KafkaAdmin, RequestKind, UnavailableCause,
+    Admin, CoalesceOptions, Coalescing, ConnectOptions, Guarded, KafkaAdmin, RequestKind, UnavailableCause,
 };
 use kube::Client;
 
@@ -18,7 +18,7 @@ use super::connection::{Missing, Secrets, fingerprint};
 use super::error::Error;
 use crate::crd::kafka_ref::KafkaRef;
 use crate::leader::fence::Fence;
-use crate::leader::kafka::Fenced;
+use crate::leader::kafka::KafkaFence;
 use crate::metrics::Metrics;
 
 /// A client that nobody used for so long is closed: its object is gone or its Secret has changed.
@@ -154,7 +154,7 @@ fn add(all: &mut BTreeMap<RequestKind, u64>, more: BTreeMap<RequestKind, u64>) {
 /// # Errors
 /// When an option cannot be used, such as a certificate.
 pub fn connect(options: &ConnectOptions, fence: Arc<Fence>) -> Result<Arc<dyn Admin>, kafka_admin::Error> {
-    let admin = Arc::new(Fenced::new(Arc::new(KafkaAdmin::connect(options)?), fence));
+    let admin = Arc::new(Guarded::new(Arc::new(KafkaAdmin::connect(options)?), KafkaFence(fence)));
     Ok(Arc::new(Coalescing::new(admin, CoalesceOptions::default())))
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use kafka_admin::{Admin, CoalesceOptions, Coalescing, ConnectOptions, KafkaAdmin, TopicName};
+use kafka_admin::{Admin, CoalesceOptions, Coalescing, ConnectOptions, Guarded, KafkaAdmin, TopicName};
 use kube::client::ClientBuilder;
 use operator::controller::context::Context;
 use operator::controller::topic;
@@ -26,7 +26,7 @@ async fn context(world: &World, fuse: &Arc<Fuse>) -> Arc<Context> {
     let fuse = Arc::clone(fuse);
     let connect = Box::new(move |options: &ConnectOptions| {
         let inner: Arc<dyn Admin> = Arc::new(KafkaAdmin::connect(options)?);
-        let fused = Arc::new(KafkaFuse { inner, fuse: Arc::clone(&fuse) });
+        let fused = Arc::new(Guarded::new(inner, KafkaFuse(Arc::clone(&fuse))));
         Ok(Arc::new(Coalescing::new(fused, CoalesceOptions::default())) as Arc<dyn Admin>)
     });
     let metrics = Arc::new(Metrics::new().unwrap());

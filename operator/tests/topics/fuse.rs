@@ -1,20 +1,14 @@
 //! An operator that dies at its n-th write, to Kubernetes or to Kafka. Events do not count: they hold no state, so
 //! that one who only ever dies right after an event has done nothing yet.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as Poller, Poll};
 
-use async_trait::async_trait;
 use axum::http::{Request, Response};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use kafka_admin::{
-    AclBinding, AclFilter, Admin, Batch, Cluster, ConfigAlteration, Error, GroupDescription, GroupListing,
-    GroupOffsets, Mode, NewTopic, PartitionGrowth, RequestKind, ScramDeletion, ScramInfo, ScramUpsertion,
-    TopicConfig, TopicDescription, TopicName, TopicPartition,
-};
+use kafka_admin::{Batch, Guard};
 use kube::client::Body;
 use tokio::sync::watch;
 use tower::{Layer, Service};
@@ -105,82 +99,14 @@ where
 
 /// The fuse in the way to Kafka.
 #[derive(Debug)]
-pub(crate) struct KafkaFuse {
-    pub(crate) inner: Arc<dyn Admin>,
-    pub(crate) fuse: Arc<Fuse>,
-}
+pub(crate) struct KafkaFuse(pub(crate) Arc<Fuse>);
 
-#[async_trait]
-impl Admin for KafkaFuse {
-    async fn create_topics(&self, topics: &[NewTopic], mode: Mode) -> Batch<()> {
-        self.fuse.write(self.inner.create_topics(topics, mode)).await
-    }
-
-    async fn create_partitions(&self, growths: &[PartitionGrowth], mode: Mode) -> Batch<()> {
-        self.fuse.write(self.inner.create_partitions(growths, mode)).await
-    }
-
-    async fn alter_configs(&self, alterations: &[ConfigAlteration], mode: Mode) -> Batch<()> {
-        self.fuse.write(self.inner.alter_configs(alterations, mode)).await
-    }
-
-    async fn delete_topics(&self, topics: &[TopicName]) -> Batch<()> {
-        self.fuse.write(self.inner.delete_topics(topics)).await
-    }
-
-    async fn create_acls(&self, bindings: &[AclBinding]) -> Batch<()> {
-        self.fuse.write(self.inner.create_acls(bindings)).await
-    }
-
-    async fn delete_acls(&self, filters: &[AclFilter]) -> Batch<Vec<AclBinding>> {
-        self.fuse.write(self.inner.delete_acls(filters)).await
-    }
-
-    async fn upsert_scram(&self, upsertions: &[ScramUpsertion]) -> Batch<()> {
-        self.fuse.write(self.inner.upsert_scram(upsertions)).await
-    }
-
-    async fn delete_scram(&self, deletions: &[ScramDeletion]) -> Batch<()> {
-        self.fuse.write(self.inner.delete_scram(deletions)).await
-    }
-
-    async fn describe_cluster(&self) -> Result<Cluster, Error> {
-        self.inner.describe_cluster().await
-    }
-
-    async fn describe_topics(&self, topics: &[TopicName]) -> Batch<TopicDescription> {
-        self.inner.describe_topics(topics).await
-    }
-
-    async fn describe_configs(&self, topics: &[TopicName]) -> Batch<TopicConfig> {
-        self.inner.describe_configs(topics).await
-    }
-
-    async fn describe_acls(&self, filters: &[AclFilter]) -> Batch<Vec<AclBinding>> {
-        self.inner.describe_acls(filters).await
-    }
-
-    async fn describe_scram(&self, users: &[String]) -> Batch<Vec<ScramInfo>> {
-        self.inner.describe_scram(users).await
-    }
-
-    async fn list_groups(&self) -> Result<Vec<GroupListing>, Error> {
-        self.inner.list_groups().await
-    }
-
-    async fn describe_groups(&self, groups: &[String]) -> Batch<GroupDescription> {
-        self.inner.describe_groups(groups).await
-    }
-
-    async fn group_offsets(&self, groups: &[String]) -> Batch<GroupOffsets> {
-        self.inner.group_offsets(groups).await
-    }
-
-    async fn end_offsets(&self, partitions: &[TopicPartition]) -> Batch<i64> {
-        self.inner.end_offsets(partitions).await
-    }
-
-    fn request_counts(&self) -> BTreeMap<RequestKind, u64> {
-        self.inner.request_counts()
+impl Guard for KafkaFuse {
+    async fn change<T: Send>(
+        &self,
+        _items: usize,
+        change: impl Future<Output = Batch<T>> + Send,
+    ) -> Batch<T> {
+        self.0.write(change).await
     }
 }

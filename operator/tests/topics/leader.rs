@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::link::{Link, Record};
 use super::process::{Operator, free_address, get};
-use super::world::{World, config_of_the_operator, eventually, grant_lease};
+use super::rights::grant_lease;
+use super::world::{World, config_of_the_operator, eventually};
 
 /// As long as in production: a machine that is busy with other things must not cost anybody the Lease.
 const SECONDS: u64 = 15;
