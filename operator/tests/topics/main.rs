@@ -22,6 +22,7 @@ mod plan_golden;
 mod policy;
 mod process;
 mod reasons_documented;
+mod rights;
 mod rules;
 mod scale;
 mod secrets;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use devcluster::testing::{apiserver, kafka, unique};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kafka_admin::{
     Admin, ConfigAlteration, ConnectOptions, KafkaAdmin, Mode, NewTopic, PartitionGrowth, TopicDescription,
@@ -26,6 +25,8 @@ use operator::leader::fence::Fence;
 use operator::metrics::Metrics;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+
+use super::rights::install_rights;
 
 /// Everything here takes milliseconds on an idle machine; a build beside it makes it slow.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -353,52 +354,4 @@ async fn install_crds(client: &Client) {
         topics.list(&ListParams::default()).await.map(drop).map_err(|error| error.to_string())
     })
     .await;
-}
-
-async fn install_rights(client: &Client) {
-    for object in rights() {
-        let (name, params) = (name_of(&object), PatchParams::apply("test").force());
-        let patch = Patch::Apply(&object);
-        match object["kind"].as_str().unwrap() {
-            "ClusterRole" => {
-                drop(Api::<ClusterRole>::all(client.clone()).patch(&name, &params, &patch).await.unwrap())
-            }
-            "ClusterRoleBinding" => {
-                drop(
-                    Api::<ClusterRoleBinding>::all(client.clone())
-                        .patch(&name, &params, &patch)
-                        .await
-                        .unwrap(),
-                );
-            }
-            // Impersonation needs no ServiceAccount, and most tests no Lease.
-            _ => {}
-        }
-    }
-}
-
-/// Lets the operator have its Lease in `namespace`, as it has one in its own.
-pub(crate) async fn grant_lease(client: &Client, namespace: &str) {
-    for object in rights() {
-        let (name, params) = (name_of(&object), PatchParams::apply("test").force());
-        let patch = Patch::Apply(&object);
-        let (roles, bindings) =
-            (Api::namespaced(client.clone(), namespace), Api::namespaced(client.clone(), namespace));
-        match object["kind"].as_str().unwrap() {
-            "Role" => drop::<Role>(roles.patch(&name, &params, &patch).await.unwrap()),
-            "RoleBinding" => drop::<RoleBinding>(bindings.patch(&name, &params, &patch).await.unwrap()),
-            _ => {}
-        }
-    }
-}
-
-/// What `manifests/base` gives the operator.
-fn rights() -> Vec<Value> {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/base/rbac.yaml");
-    let text = std::fs::read_to_string(file).unwrap();
-    text.split("\n---\n").map(|document| serde_saphyr::from_str(document).unwrap()).collect()
-}
-
-fn name_of(object: &Value) -> String {
-    object["metadata"]["name"].as_str().unwrap().to_owned()
 }
