@@ -39,3 +39,4 @@ pub mod shipping;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+mod turns;

@@ -1,12 +1,13 @@
 //! Takes back what is held for orders that nobody decided, and ends the waiting of those that waited long enough.
-//! The first is the second line of defence behind the saga's own
-//! deadlines, which are much shorter. Rows, not timers: a restart forgets nothing.
+//! The former is the second line of defence behind the saga's own deadlines, which are much shorter. Rows, not
+//! timers: a restart forgets nothing.
 
 use std::time::Duration;
 
 use contract::{Envelope, Event, InventoryFailed, InventoryReleased, OrderId, ProductId};
 use domain::stock::{StockError, StockLevel};
 use domain::warehouse::{Outcome, Warehouse};
+use futures::TryFutureExt;
 use jiff::Timestamp;
 use messaging::{AppendError, Outbox};
 use sqlx::PgPool;
@@ -18,6 +19,7 @@ use super::queue;
 use super::store::{self, SaveError, Stories};
 use super::waker::Waker;
 use crate::health::Pulse;
+use crate::turns;
 
 /// How often expired reservations are looked for; an index finds them, so an idle look costs next to nothing.
 pub(super) const INTERVAL: Duration = Duration::from_secs(5);
@@ -61,21 +63,9 @@ pub(super) struct Sweeper {
 impl Sweeper {
     /// Sweeps until `shutdown`.
     pub(super) async fn run(self, pulse: Pulse, shutdown: CancellationToken) {
-        while !shutdown.is_cancelled() {
-            pulse.beat();
-            match self.sweep(Timestamp::now()).await {
-                Ok(0) => {}
-                Ok(_some) => continue,
-                Err(error) => tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the sweep failed and will be repeated"
-                ),
-            }
-            tokio::select! {
-                () = tokio::time::sleep(INTERVAL) => {}
-                () = shutdown.cancelled() => {}
-            }
-        }
+        let turn = || self.sweep(Timestamp::now()).map_ok(|found| found > 0);
+        let pause = || tokio::time::sleep(INTERVAL);
+        turns::take(&pulse, &shutdown, turn, pause, "the sweep failed and will be repeated").await;
     }
 
     /// Releases at most [`BATCH`] reservations that have expired at `now`; returns how many it found.

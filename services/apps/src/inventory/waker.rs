@@ -11,6 +11,7 @@ use contract::{Envelope, OrderId};
 use domain::stock::StockError;
 use domain::warehouse::Warehouse;
 use domain::{after, backorder};
+use futures::{FutureExt, TryFutureExt};
 use jiff::Timestamp;
 use messaging::Outbox;
 use sqlx::PgPool;
@@ -22,6 +23,7 @@ use super::metrics::Metrics;
 use super::sweeper::{Outcomes, SweepError, levels_of};
 use super::{queue, store};
 use crate::health::Pulse;
+use crate::turns;
 
 /// How often to look unasked. The query reads one row per product.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -59,22 +61,17 @@ pub(super) struct Server {
 impl Server {
     /// Serves until `shutdown`.
     pub(super) async fn run(self, pulse: Pulse, shutdown: CancellationToken) {
-        while !shutdown.is_cancelled() {
-            pulse.beat();
-            match self.serve(Timestamp::now()).await {
-                Ok(0) => {}
-                Ok(_some) => continue,
-                Err(error) => tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "orders that wait for stock could not be served; it will be tried again"
-                ),
-            }
-            tokio::select! {
-                () = tokio::time::sleep(INTERVAL) => {}
-                () = self.waker.0.notified() => {}
-                () = shutdown.cancelled() => {}
-            }
-        }
+        let turn = || self.serve(Timestamp::now()).map_ok(|served| served > 0);
+        // Until somebody says that there is stock, or for as long as that may be missed.
+        let pause = || tokio::time::timeout(INTERVAL, self.waker.0.notified()).map(drop);
+        turns::take(
+            &pulse,
+            &shutdown,
+            turn,
+            pause,
+            "orders that wait for stock could not be served; it will be tried again",
+        )
+        .await;
     }
 
     /// Serves at most [`BATCH`] orders whose turn it is; returns how many.

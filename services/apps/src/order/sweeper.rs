@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use contract::{Envelope, OrderId};
 use domain::saga::Input;
+use futures::TryFutureExt;
 use jiff::Timestamp;
 use messaging::{AppendError, HandleError, Outbox};
 use sqlx::PgPool;
@@ -17,6 +18,7 @@ use super::progress::{Loaded, News};
 use super::watch::Watch;
 use super::{keys, store};
 use crate::health::Pulse;
+use crate::turns;
 
 /// How often is looked: how late a deadline may be noticed. The query reads an index of orders in flight.
 pub const INTERVAL: Duration = Duration::from_millis(500);
@@ -60,21 +62,9 @@ pub struct Sweeper {
 impl Sweeper {
     /// Sweeps until `shutdown`.
     pub async fn run(self, pulse: Pulse, shutdown: CancellationToken) {
-        while !shutdown.is_cancelled() {
-            pulse.beat();
-            match self.sweep(Timestamp::now()).await {
-                Ok(swept) if swept == BATCH => continue,
-                Ok(_all) => {}
-                Err(error) => tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the sweep failed and will be repeated"
-                ),
-            }
-            tokio::select! {
-                () = tokio::time::sleep(INTERVAL) => {}
-                () = shutdown.cancelled() => {}
-            }
-        }
+        let turn = || self.sweep(Timestamp::now()).map_ok(|swept| swept == BATCH);
+        let pause = || tokio::time::sleep(INTERVAL);
+        turns::take(&pulse, &shutdown, turn, pause, "the sweep failed and will be repeated").await;
     }
 
     /// Looks at at most [`BATCH`] orders that are due as of `now`, ends those whose deadline is over, and returns
