@@ -2,6 +2,8 @@
 //! flag). Parsed and validated as a whole before the first connection is made, and logged at start; secrets
 //! are read from the environment only and never shown.
 
+mod parse;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,10 +13,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use contract::{Service, Step};
 use domain::catalogue::{Catalogue, InitialStock};
 use domain::saga::{SagaConfig, Timeouts};
-use jiff::SignedDuration;
 use messaging::{Sasl, Security, Tls};
 use secrecy::SecretString;
 
+use self::parse::{duration, listed, log_filter, step};
 use crate::events::EventsConfig;
 use crate::provider::simulator::Conduct;
 
@@ -373,31 +375,4 @@ impl KafkaConfig {
 /// Reads a secret from the environment; an empty one counts as not set.
 pub(crate) fn secret(name: &str) -> Option<SecretString> {
     std::env::var(name).ok().filter(|value| !value.is_empty()).map(SecretString::from)
-}
-
-fn log_filter(text: &str) -> Result<String, String> {
-    crate::telemetry::parse_filter(text).map_err(|error| error.to_string())?;
-    Ok(text.to_owned())
-}
-
-fn step(text: &str) -> Result<Step, String> {
-    let known = || Step::ALL.iter().map(Step::to_string).collect::<Vec<_>>().join(", ");
-    text.trim().parse().map_err(|_unknown| format!("{text:?} is not a step; there are {}", known()))
-}
-
-/// A positive duration as people write it: `500ms`, `30s`, `2m 30s`, `1h`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: SignedDuration = text.parse().map_err(|error| format!("{error}; write it like 30s"))?;
-    Duration::try_from(parsed).map_err(|_negative| "must not be negative".to_owned())
-}
-
-/// A list of the domain, with the whole chain of what is wrong with it: clap shows one line only.
-fn listed<T>(text: &str) -> Result<T, String>
-where
-    T: std::str::FromStr<Err: std::error::Error>,
-{
-    text.parse().map_err(|error: T::Err| {
-        let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
-        causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-    })
 }
