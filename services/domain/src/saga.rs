@@ -35,19 +35,10 @@ pub fn advance(saga: &OrderSaga, input: Input, now: Timestamp) -> Transition {
         // Mail and parcel are worth waiting for, but never worth a stuck order.
         (Confirmed, DeadlinePassed) if saga.is_overdue(now) => saga.completed(),
 
-        // Duplicates, steps that this order does not have, deadlines that have been moved meanwhile.
+        // Duplicates, steps that this order does not have, deadlines that have been moved meanwhile. And the pivot:
+        // once confirmed, an order is never cancelled.
         (
-            Pending,
-            StepSucceeded(_)
-            | StepWaits { .. }
-            | StepFailed { .. }
-            | DeadlinePassed
-            | Delivered
-            | Notified(_),
-        ) => saga.unchanged(),
-        // The pivot: from here on the order is never cancelled.
-        (
-            Confirmed,
+            Pending | Confirmed,
             StepSucceeded(_)
             | StepWaits { .. }
             | StepFailed { .. }
