@@ -11,7 +11,8 @@ use messaging::{AvroCodec, Codec, ConsumerState, Registry, RegistryConfig, Regis
 use rdkafka::message::{Headers, Message};
 use serde_json::{Value, json};
 
-use crate::harness::{DEAD_LETTERS, INPUT, OUTPUT, Recorder, Shop, assert_in_order, event, events, within};
+use crate::handlers::Recorder;
+use crate::harness::{DEAD_LETTERS, INPUT, OUTPUT, Shop, assert_in_order, event, events, within};
 
 fn registry_at(url: &str) -> Registry {
     Registry::new(RegistryConfig { url: url.to_owned(), credentials: None, ca_file: None }).unwrap()

@@ -4,7 +4,8 @@ use contract::headers;
 use messaging::ConsumerState;
 use rdkafka::message::{Headers, Message, OwnedMessage};
 
-use crate::harness::{Ledger, OUTPUT, Recorder, Shop, assert_in_order, event, events, eventually};
+use crate::handlers::{Ledger, Recorder};
+use crate::harness::{OUTPUT, Shop, assert_in_order, event, events, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_arrives_often_has_its_effect_once() {

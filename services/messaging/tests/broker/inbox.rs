@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use messaging::ConsumerOptions;
 
-use crate::harness::{Recorder, Running, Shop, event, eventually};
+use crate::handlers::Recorder;
+use crate::harness::{Running, Shop, event, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn old_rows_are_removed_and_young_ones_stay() {

@@ -8,6 +8,7 @@
 
 mod avro;
 mod consume;
+mod handlers;
 mod harness;
 mod inbox;
 mod outage;

@@ -6,7 +6,8 @@ use devcluster::postgres::{Postgres, PostgresOptions};
 use devcluster::testing;
 use messaging::{ConsumerState, HandleError};
 
-use crate::harness::{INPUT, OUTPUT, Recorder, Shop, assert_in_order, events, eventually, within};
+use crate::handlers::Recorder;
+use crate::harness::{INPUT, OUTPUT, Shop, assert_in_order, events, eventually, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_database_is_away_the_consumer_waits_and_spends_nothing() {

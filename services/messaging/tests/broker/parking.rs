@@ -8,9 +8,9 @@ use messaging::{ConsumerOptions, ConsumerState, Delivery, Effects, HandleError, 
 use rdkafka::message::{Headers, Message, OwnedMessage};
 use uuid::Uuid;
 
+use crate::handlers::{Ledger, Recorder};
 use crate::harness::{
-    DEAD_LETTERS, INPUT, Ledger, Recorder, Running, Shop, assert_in_order, event, events, eventually,
-    number_of, within,
+    DEAD_LETTERS, INPUT, Running, Shop, assert_in_order, event, events, eventually, number_of, within,
 };
 
 /// Fails at every event of `key` until it is opened.

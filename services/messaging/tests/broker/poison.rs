@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use messaging::HandleError;
 use rdkafka::message::{Headers, Message, OwnedMessage};
 
-use crate::harness::{
-    DEAD_LETTERS, INPUT, Recorder, SERVICE, Shop, assert_in_order, event, events, number_of,
-};
+use crate::handlers::Recorder;
+use crate::harness::{DEAD_LETTERS, INPUT, SERVICE, Shop, assert_in_order, event, events, number_of};
 
 fn header<'r>(record: &'r OwnedMessage, name: &str) -> &'r [u8] {
     let all = record.headers().unwrap();

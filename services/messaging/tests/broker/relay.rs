@@ -7,7 +7,8 @@ use rdkafka::message::{Message, OwnedMessage};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{INPUT, Recorder, Shop, assert_in_order, event, events, eventually, metric, within};
+use crate::handlers::Recorder;
+use crate::harness::{INPUT, Shop, assert_in_order, event, events, eventually, metric, within};
 
 /// A relay in a task of its own.
 struct Relaying {

@@ -8,9 +8,8 @@ use messaging::{Delivery, HandleError};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders, OwnedMessage};
 use uuid::Uuid;
 
-use crate::harness::{
-    DEAD_LETTERS, INPUT, Recorder, Shop, assert_in_order, event, events, eventually, within,
-};
+use crate::handlers::Recorder;
+use crate::harness::{DEAD_LETTERS, INPUT, Shop, assert_in_order, event, events, eventually, within};
 
 const COUNT: &str = "orderpipeline_replay-count";
 
