@@ -11,6 +11,7 @@ mod report;
 mod system;
 mod topics;
 mod usage;
+mod windows;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,6 +57,8 @@ enum Subject {
     Orders,
     /// The outbox alone.
     Relay,
+    /// Orders counted by hour and product, exactly once.
+    Windows,
     /// Topics looked after by the operator.
     Topics,
 }
@@ -77,6 +80,9 @@ async fn main() -> Result<()> {
     let mut report = Report::new(Machine::look()?);
     if wanted(Subject::Relay) {
         report.extend(relay::measure(cli.repeat).await?);
+    }
+    if wanted(Subject::Windows) {
+        report.extend(windows::measure(cli.repeat).await?);
     }
     if wanted(Subject::Orders) {
         let plan = orders::Plan {
