@@ -203,3 +203,19 @@ pub fn settings_of(service: Service) -> Vec<Setting> {
     let common = [Setting { key: "logLevel", variable: "LOG_LEVEL", form: Form::Text }];
     common.into_iter().chain(own.iter().copied()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_is_explained_where_it_is_written() {
+        let definitions = serde_json::to_string(&crate::crd::all()).unwrap();
+
+        for service in Service::ALL {
+            for Setting { key, .. } in settings_of(*service) {
+                assert!(definitions.contains(&format!("`{key}`")), "{service}: {key} is not explained");
+            }
+        }
+    }
+}

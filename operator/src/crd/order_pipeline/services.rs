@@ -41,8 +41,10 @@ pub struct ServiceSettings {
     pub env: Vec<EnvVar>,
 
     /// The service's own settings. order: `catalogue` (burger=8.99 USD,…); inventory: `initialStock`
-    /// (burger=100,pizza=50); notification: `smtpUrl` (smtp://host:port), `mailFrom`, `smsWebhookUrl`;
-    /// order-analytics: `grace` (1h); all: `logLevel`. What is secret belongs into `env`.
+    /// (burger=100,pizza=50), `reservationTtl` (15m), `backorderTimeout` (2h; without it nothing waits for stock);
+    /// payment: `budget` (20s), `simulator`; shipping: `budget`, `transit`, `simulator`; notification: `smtpUrl`
+    /// (smtp://host:port), `mailFrom`; order-analytics: `grace` (1h); all: `logLevel`. What is secret belongs into
+    /// `env`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub config: BTreeMap<String, String>,
