@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use contract::{CorrelationId, Envelope, OrderCreated, OrderId};
 use jiff::Timestamp;
-use messaging::{AppendError, Outbox};
+use messaging::{AppendError, Outbox, Pace};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnection;
 use tokio::sync::{mpsc, oneshot};
@@ -26,9 +26,6 @@ const MOST_ORDERS: usize = 256;
 
 /// Transactions under way at once: while one waits for the disk, the next one fills.
 const MOST_COMMITS: usize = 2;
-
-/// How long a batch that has company waits for more. A lone request never waits.
-const LINGER: Duration = Duration::from_millis(1);
 
 /// Requests that may queue; more than this many are a second's work, and are refused instead of kept waiting.
 const QUEUE: usize = 4096;
@@ -140,7 +137,7 @@ impl Committer {
     /// Commits batches until `shutdown`, then what is still queued.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut commits = JoinSet::new();
-        let mut had_company = false;
+        let mut pace = Pace::default();
         loop {
             let mut batch = Vec::new();
             tokio::select! {
@@ -148,9 +145,8 @@ impl Committer {
                 // Closed, the queue still gives what it has, and then nothing.
                 () = shutdown.cancelled(), if !self.waiting.is_closed() => { self.waiting.close(); continue }
             }
-            if had_company {
-                drop(tokio::time::timeout(LINGER, self.fill(&mut batch)).await);
-            }
+            // A lone request never waits.
+            pace.wait().await;
             while commits.len() >= MOST_COMMITS {
                 commits.join_next().await;
             }
@@ -159,20 +155,11 @@ impl Committer {
             {
                 batch.push(more);
             }
-            had_company = batch.len() > 1;
+            pace.begin();
             self.metrics.batch_size.observe(u32::try_from(batch.len()).map_or(0.0, f64::from));
             commits.spawn(self.store.clone().serve(batch));
         }
         while commits.join_next().await.is_some() {}
-    }
-
-    async fn fill(&mut self, batch: &mut Vec<Waiting>) {
-        while batch.len() < MOST_ORDERS {
-            let room = MOST_ORDERS - batch.len();
-            if self.waiting.recv_many(batch, room).await == 0 {
-                return;
-            }
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use domain::after;
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
+use messaging::Pace;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -72,11 +73,14 @@ pub async fn run<C: Clerk>(
         // Saved as they come, together where several have come: a slow one keeps none of the others waiting.
         .ready_chunks(ANSWERS);
     let mut reports = std::pin::pin!(reports);
+    let mut pace = Pace::default();
     while let Some(reports) = reports.next().await {
         pulse.beat();
+        pace.begin();
         if let Err(error) = desk.finish(reports).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "answers of a provider are not saved");
         }
+        pace.wait().await;
     }
 }
 

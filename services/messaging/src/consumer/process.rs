@@ -20,7 +20,7 @@ use crate::dead_letter::Grounds;
 use crate::metrics::{Outcome, ServiceMetrics};
 use crate::parking::Arrivals;
 use crate::record::{Incoming, Source};
-use crate::{Delivery, HandleError, Handler};
+use crate::{Delivery, HandleError, Handler, Pace};
 
 /// The handling task.
 pub(super) struct Processor<H> {
@@ -51,9 +51,15 @@ impl Batch {
 impl<H: Handler> Processor<H> {
     /// Works until shutdown.
     pub(super) async fn run(&self) {
+        let mut pace = Pace::default();
         while !self.waits.is_stopping() {
-            let taken = self.waits.unless_stopped(self.inbound.take(self.options.batch_max)).await;
+            let next = async {
+                pace.wait().await;
+                self.inbound.take(self.options.batch_max).await
+            };
+            let taken = self.waits.unless_stopped(next).await;
             let Ok(records) = taken else { return };
+            pace.begin();
             let places = places_after(&records);
             let settled = tokio::select! {
                 settled = self.settle(records) => settled,

@@ -18,7 +18,7 @@ use crate::backoff::Backoff;
 use crate::consumer::chain;
 use crate::metrics::ServiceMetrics;
 use crate::record::Outgoing;
-use crate::{Producer, SendError};
+use crate::{Pace, Producer, SendError};
 
 /// Most rows of one bucket per round: enough that the three round trips (read, send, delete) are shared by
 /// many events, few enough that a round of full parcels stays in the tens of milliseconds and in 16 MiB.
@@ -108,7 +108,10 @@ impl Relay {
     ) -> Result<(), sqlx::Error> {
         let mut idle = Backoff::new(POLL_FIRST, POLL_MOST);
         let mut refused = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let mut pace = Pace::default();
         while !shutdown.is_cancelled() {
+            pace.wait().await;
+            pace.begin();
             bounded(lease.rebalance_if_due()).await?;
             self.metrics.owned_buckets(lease.owned().len());
             outage.reset();
