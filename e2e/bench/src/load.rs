@@ -19,8 +19,9 @@ use uuid::Uuid;
 
 use crate::system::PRODUCTS;
 
-/// Connections of the load; each has one request on its way at a time.
-const CONNECTIONS: usize = 64;
+/// Connections of the load; each has one request on its way at a time. Requests that come together are committed
+/// together, so with few connections it is their number that is measured: 64 gave 1,800 orders/s where 512 gave 2,600.
+const CONNECTIONS: usize = 512;
 
 /// An order that was accepted.
 #[derive(Debug, Clone, Copy)]
