@@ -6,6 +6,7 @@
 
 mod load;
 mod orders;
+mod rebalances;
 mod relay;
 mod report;
 mod system;
@@ -17,13 +18,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::report::{Machine, Report};
 
 /// Measures the order system and the operator on this machine.
 #[derive(Debug, Parser)]
 struct Cli {
+    #[command(subcommand)]
+    role: Option<Role>,
     /// What to measure; everything where nothing is named.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Subject>,
@@ -50,6 +53,14 @@ struct Cli {
     output: Output,
 }
 
+/// What this program is when it starts itself.
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// A member of the group that is measured.
+    #[command(hide = true)]
+    Member(rebalances::Member),
+}
+
 /// Something that can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Subject {
@@ -59,6 +70,8 @@ enum Subject {
     Relay,
     /// Orders counted by hour and product, exactly once.
     Windows,
+    /// Groups whose members come and go.
+    Rebalances,
     /// Topics looked after by the operator.
     Topics,
 }
@@ -76,6 +89,9 @@ enum Output {
 async fn main() -> Result<()> {
     messaging::install_tls_provider();
     let cli = Cli::parse();
+    if let Some(Role::Member(member)) = cli.role {
+        return member.run().await;
+    }
     let wanted = |subject: Subject| cli.only.is_empty() || cli.only.contains(&subject);
     let mut report = Report::new(Machine::look()?);
     if wanted(Subject::Relay) {
@@ -83,6 +99,9 @@ async fn main() -> Result<()> {
     }
     if wanted(Subject::Windows) {
         report.extend(windows::measure(cli.repeat).await?);
+    }
+    if wanted(Subject::Rebalances) {
+        report.extend(rebalances::measure().await?);
     }
     if wanted(Subject::Orders) {
         let plan = orders::Plan {

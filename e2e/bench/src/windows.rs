@@ -75,14 +75,16 @@ async fn count() -> Result<Duration> {
 fn committed(registry: &Registry) -> usize {
     let families = registry.gather();
     let records = families.iter().filter(|family| family.name() == "kafka_streams_records_total");
-    let counts = records.flat_map(|family| family.get_metric()).map(|metric| metric.get_counter().get_value());
+    let counts =
+        records.flat_map(|family| family.get_metric()).map(|metric| metric.get_counter().get_value());
     counts.sum::<f64>() as usize
 }
 
 async fn publish(kafka: &KafkaConfig) -> Result<()> {
     // Only its producer is used, and that needs no database.
     let pool = PgPool::connect_lazy("postgres://unused")?;
-    let messaging = Messaging::new(kafka.clone(), Service::Order, pool, &Metrics::register(&Registry::new())?)?;
+    let messaging =
+        Messaging::new(kafka.clone(), Service::Order, pool, &Metrics::register(&Registry::new())?)?;
     for first in (0..ORDERS).step_by(BATCH) {
         let numbers = first..ORDERS.min(first + BATCH);
         let batch = numbers.map(confirmed).collect::<Result<Vec<Envelope>>>()?;

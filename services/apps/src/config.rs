@@ -359,6 +359,7 @@ impl KafkaConfig {
             client_id: client_id.to_owned(),
             topic_prefix: self.topic_prefix.clone(),
             session_timeout: self.session_timeout,
+            group_protocol: messaging::GroupProtocol::default(),
         })
     }
 

@@ -23,6 +23,8 @@ pub struct KafkaConfig {
     pub topic_prefix: String,
     /// How long a member of a group may be silent until its partitions get another owner.
     pub session_timeout: Duration,
+    /// How the members of a group share its partitions.
+    pub group_protocol: GroupProtocol,
 }
 
 impl KafkaConfig {
@@ -43,8 +45,19 @@ impl KafkaConfig {
             client_id: client_id.into(),
             topic_prefix: topic_prefix.into(),
             session_timeout: Self::SESSION_TIMEOUT,
+            group_protocol: GroupProtocol::default(),
         }
     }
+}
+
+/// How the members of a group share its partitions. `docs/performance.md` has both measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// The members agree among themselves, and only partitions that move are stopped (`cooperative-sticky`).
+    #[default]
+    Classic,
+    /// The broker decides (KIP-848; Kafka 4.0 or later), and how long a member may be silent as well.
+    Consumer,
 }
 
 /// How connections are secured.
@@ -164,11 +177,6 @@ pub(crate) fn consumer(kafka: &KafkaConfig, group: &str) -> ClientConfig {
         .set("auto.offset.reset", "earliest")
         // Records of aborted transactions are no facts. librdkafka's default, stated because Java's differs.
         .set("isolation.level", "read_committed")
-        // Only partitions that move are stopped: a rolling restart does not halt every replica each time.
-        .set("partition.assignment.strategy", "cooperative-sticky")
-        // See `KafkaConfig::SESSION_TIMEOUT`; three heartbeats missed in a row are a death.
-        .set("session.timeout.ms", kafka.session_timeout.as_millis().to_string())
-        .set("heartbeat.interval.ms", (kafka.session_timeout / 3).as_millis().to_string())
         // Bound what is fetched ahead of the handler: the defaults are 100,000 records and 64 MiB.
         .set("queued.min.messages", "10000")
         .set("queued.max.messages.kbytes", "16384")
@@ -179,7 +187,21 @@ pub(crate) fn consumer(kafka: &KafkaConfig, group: &str) -> ClientConfig {
         .set("check.crcs", "true")
         // Lag per partition is taken from the statistics, where it costs no request of its own.
         .set("statistics.interval.ms", STATISTICS_INTERVAL.as_millis().to_string());
+    join(&mut config, kafka);
     config
+}
+
+/// How a consumer becomes and stays a member of its group.
+fn join(config: &mut ClientConfig, kafka: &KafkaConfig) {
+    match kafka.group_protocol {
+        GroupProtocol::Classic => config
+            // Only partitions that move are stopped: a rolling restart does not halt every replica each time.
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            // See `KafkaConfig::SESSION_TIMEOUT`; three heartbeats missed in a row are a death.
+            .set("session.timeout.ms", kafka.session_timeout.as_millis().to_string())
+            .set("heartbeat.interval.ms", (kafka.session_timeout / 3).as_millis().to_string()),
+        GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
+    };
 }
 
 fn client(kafka: &KafkaConfig) -> ClientConfig {

@@ -71,7 +71,7 @@ mod tls;
 
 pub use avro::{AvroCodec, Registry, RegistryConfig, RegistryCredentials, RegistryError};
 pub use codec::{Codec, EncodeError, JsonCodec};
-pub use config::{ClientCertificate, KafkaConfig, Sasl, Security, Tls};
+pub use config::{ClientCertificate, GroupProtocol, KafkaConfig, Sasl, Security, Tls};
 pub use consumer::{ConsumeError, ConsumerOptions, ConsumerState};
 pub use effects::Effects;
 pub use handler::{Cause, Deduplication, Delivery, HandleError, Handler};
