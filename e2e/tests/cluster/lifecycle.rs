@@ -123,3 +123,24 @@ async fn a_deleted_pipeline_takes_its_workloads_along_and_leaves_its_topics() {
     assert_eq!(kept.partitions.len(), 3);
     cluster.kubectl(&["delete", "namespace", "passing", "--timeout=90s"]).unwrap();
 }
+
+#[tokio::test]
+async fn the_installation_for_one_namespace_needs_nothing_outside_of_it() {
+    let (cluster, _) = ready().await;
+    let folder = root().join("manifests/namespaced");
+
+    // Taken by the API server, and not done: the cluster has its operator.
+    let apply = ["apply", "--server-side", "--dry-run=server", "-o", "json", "-k", &folder.to_string_lossy()];
+    let applied: Value = serde_json::from_str(&cluster.kubectl(&apply).unwrap()).unwrap();
+
+    let items = applied["items"].as_array().unwrap();
+    let kinds: Vec<&str> = items.iter().map(|item| text(item, "kind")).collect();
+    for object in items {
+        let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str);
+        assert_eq!(namespace, Some(NAMESPACE), "{object}");
+    }
+    let bindings = items.iter().filter(|item| text(item, "kind") == "RoleBinding");
+    let subjects: Vec<&str> = bindings.map(|binding| text(&binding["subjects"][0], "namespace")).collect();
+    assert_eq!(subjects, [NAMESPACE; 2], "the rights go to the operator of this namespace: {kinds:?}");
+    assert!(kinds.contains(&"Deployment"), "{kinds:?}");
+}

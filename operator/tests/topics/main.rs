@@ -17,6 +17,7 @@ mod kstatus;
 mod leader;
 mod life;
 mod link;
+mod namespaced;
 mod ownership;
 mod plan_golden;
 mod policy;

@@ -42,6 +42,30 @@ pub(crate) async fn grant_lease(client: &Client, namespace: &str) {
     }
 }
 
+/// Gives the operator of `namespace` what `manifests/base` gives the one of the cluster, in that namespace only: as
+/// `manifests/namespaced` does.
+pub(crate) async fn grant_in(client: &Client, namespace: &str) {
+    let params = PatchParams::apply("test").force();
+    for mut object in rights() {
+        let name = name_of(&object);
+        match object["kind"].as_str().unwrap() {
+            "ClusterRole" | "Role" => {
+                object["kind"] = "Role".into();
+                let roles: Api<Role> = Api::namespaced(client.clone(), namespace);
+                roles.patch(&name, &params, &Patch::Apply(&object)).await.unwrap();
+            }
+            "ClusterRoleBinding" | "RoleBinding" => {
+                object["kind"] = "RoleBinding".into();
+                object["roleRef"]["kind"] = "Role".into();
+                object["subjects"][0]["namespace"] = namespace.into();
+                let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), namespace);
+                bindings.patch(&name, &params, &Patch::Apply(&object)).await.unwrap();
+            }
+            _ => {}
+        }
+    }
+}
+
 /// What `manifests/base` gives the operator.
 fn rights() -> Vec<Value> {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/base/rbac.yaml");
