@@ -1,17 +1,18 @@
-//! What the kubelet and Prometheus ask: `/livez`, `/readyz`, `/metrics`.
+//! What the kubelet and Prometheus ask: `/livez`, `/readyz`, `/metrics`; and `/loglevel`, which people change.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, put};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::clusters::Clusters;
 use crate::controller::watches::Watches;
 use crate::metrics::Metrics;
+use crate::telemetry::LogLevel;
 
 /// What the answers come from.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct Health {
     pub watches: Arc<Watches>,
     /// What was asked of Kafka.
     pub clusters: Arc<Clusters>,
+    /// What is logged.
+    pub log_level: LogLevel,
 }
 
 /// Answers on `listener` until shutdown.
@@ -41,6 +44,7 @@ fn router(health: Health) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/loglevel", put(set_log_level))
         .with_state(health)
 }
 
@@ -69,6 +73,17 @@ async fn metrics(State(health): State<Health>) -> (StatusCode, String) {
     match health.metrics.encode() {
         Ok(text) => (StatusCode::OK, text),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+/// Logs by the filter in the body, until the process ends.
+async fn set_log_level(State(health): State<Health>, filter: String) -> (StatusCode, String) {
+    match health.log_level.set(filter.trim()) {
+        Ok(()) => {
+            tracing::info!(filter = filter.trim(), "the log level was changed");
+            (StatusCode::NO_CONTENT, String::new())
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error:#}\n")),
     }
 }
 

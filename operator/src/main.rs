@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(20);
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
-    telemetry::init(&args.log_level)?;
+    let log_level = telemetry::init(&args.log_level)?;
     tracing::info!(?args, "operator starts");
     let shutdown = CancellationToken::new();
     let metrics = Arc::new(Metrics::new()?);
@@ -33,7 +33,8 @@ async fn main() -> anyhow::Result<ExitCode> {
 
     let listener = TcpListener::bind(args.admin_addr).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", args.admin_addr))?;
-    let health = Health { metrics, watches: Arc::clone(&ctx.watches), clusters: Arc::clone(&ctx.clusters) };
+    let (watches, clusters) = (Arc::clone(&ctx.watches), Arc::clone(&ctx.clusters));
+    let health = Health { metrics, watches, clusters, log_level };
     // Probes are answered until the controllers have ended.
     let ended = CancellationToken::new();
     let admin = tokio::spawn(admin::serve(listener, health, ended.clone()));

@@ -26,12 +26,20 @@ impl Drop for Operator {
 }
 
 pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String, String> {
+    ask(address, "GET", path, "")
+}
+
+/// The answer, which is an error unless it says that it is none.
+fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> Result<String, String> {
     let mut answer = String::new();
     let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n");
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
     stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
     stream.read_to_string(&mut answer).map_err(|error| error.to_string())?;
-    if answer.starts_with("HTTP/1.1 200") { Ok(answer) } else { Err(answer) }
+    if answer.starts_with("HTTP/1.1 2") { Ok(answer) } else { Err(answer) }
 }
 
 impl Operator {
@@ -126,4 +134,20 @@ async fn the_process_becomes_ready_and_ends_gracefully() {
         assert!(line["message"].is_string() && line["level"].is_string(), "{line}");
     }
     assert!(log.contains("operator ends"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_level_is_changed_by_request() {
+    let namespace = namespace(&client().await).await;
+    let (address, quiet) = (free_address(), [("LOG_LEVEL", "error".to_owned())]);
+    let operator = Operator::start_with(apiserver().kubeconfig(), &namespace, address, &quiet);
+    eventually("alive", || std::future::ready(get(address, "/livez"))).await;
+
+    let refused = ask(address, "PUT", "/loglevel", "operator=loud").unwrap_err();
+    assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("operator=loud"), "{refused}");
+    assert_eq!(operator.log(), "");
+
+    ask(address, "PUT", "/loglevel", "info").unwrap();
+    // Said at `info`, so that it is seen only if it is true.
+    assert!(operator.log().contains("the log level was changed"), "{}", operator.log());
 }
