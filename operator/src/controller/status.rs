@@ -24,40 +24,17 @@ pub trait HasConditions: Serialize + PartialEq + Default {
 }
 
 /// Writes `new` as the status of `object` unless it is what the object has, and publishes an event when
-/// `Ready` changed its status or reason.
+/// `Ready` changed its status or reason. Returns the object as written; nothing when it was not.
 ///
-/// An object that is gone, or another one of the same name, is left alone: that is no error.
+/// It is written only while `object` is the newest version of itself: statuses are remembered by, and a pass over an
+/// old object must not make one forget. Another pass sees the newer version. An object that is gone, or another one of
+/// the same name, is left alone: that is no error.
 ///
 /// # Errors
 /// [`Error::Kubernetes`] when the apiserver does not take it.
 pub async fn write<K: Kind, S: HasConditions>(
     ctx: &Context,
     object: &K,
-    old: Option<&S>,
-    new: &S,
-) -> Result<(), Error> {
-    put(ctx, object, None, old, new).await.map(drop)
-}
-
-/// As [`write`], but only while `object` is the newest version of itself: for a status that is remembered by, so
-/// that a pass over an old object cannot make it forget. Returns the object as written; nothing when it was not,
-/// in which case another pass sees the newer version.
-///
-/// # Errors
-/// As [`write`].
-pub async fn remember<K: Kind, S: HasConditions>(
-    ctx: &Context,
-    object: &K,
-    old: Option<&S>,
-    new: &S,
-) -> Result<Option<K>, Error> {
-    put(ctx, object, object.resource_version(), old, new).await
-}
-
-async fn put<K: Kind, S: HasConditions>(
-    ctx: &Context,
-    object: &K,
-    version: Option<String>,
     old: Option<&S>,
     new: &S,
 ) -> Result<Option<K>, Error> {
@@ -71,7 +48,7 @@ async fn put<K: Kind, S: HasConditions>(
         name: Some(name.clone()),
         // Makes this fail rather than describe a successor of the same name.
         uid: object.uid(),
-        resource_version: version,
+        resource_version: object.resource_version(),
         ..ObjectMeta::default()
     };
     let patch = serde_json::json!({

@@ -129,7 +129,7 @@ pub async fn reconcile(
     let (Some(owner), None) = (Owner::of(pipeline), &pipeline.metadata.deletion_timestamp) else {
         return cleanup::cleanup(pipeline, ctx).await;
     };
-    // The status of the copy is what was written last: a pass that creates users writes it on its way.
+    // The copy is what was written last: a pass that creates users writes on its way.
     let mut pipeline = pipeline.clone();
     let report = advance(&mut pipeline, &owner, ctx, peers).await.unwrap_or_else(from_error);
     let pipeline = &pipeline;
@@ -138,7 +138,7 @@ pub async fn reconcile(
     let new = status::compute(old, &report, generation, jiff::Timestamp::now());
     let written = statuses::write(ctx, pipeline, old, &new).await;
     let outcome = report.into_outcome()?;
-    written.map(|()| outcome)
+    written.map(|_| outcome)
 }
 
 async fn advance(
@@ -158,7 +158,10 @@ async fn advance(
     if let Some(older) = peers::older_claimant(ctx, pipeline, peers) {
         return Ok(Report::Blocked(peers::prefix_taken(pipeline, &older)));
     }
-    finalizer::set(ctx, pipeline, cleanup::needed(pipeline, valid.managed_access.is_some())).await?;
+    let cleanup = cleanup::needed(pipeline, valid.managed_access.is_some());
+    if let Some(updated) = finalizer::set(ctx, pipeline, cleanup).await? {
+        *pipeline = updated;
+    }
     let observed = fetch::fetch(&ctx.client, pipeline, &valid, owner).await?;
     let principals = principals::ensure(ctx, pipeline, &valid, &observed.logins).await?;
     let access = match access::resolve(&valid, &observed.secrets, &observed.passwords, &principals.logins) {

@@ -57,7 +57,7 @@ use super::context::Context;
 use super::error::Error;
 use super::finalizer::{self, Cleanup};
 use super::outcome::Outcome;
-use super::status::{event, publish, remember};
+use super::status::{event, publish, write};
 use super::{connection, runner};
 use crate::crd::KafkaTopic;
 use crate::crd::conditions::Explanation;
@@ -164,7 +164,7 @@ async fn reconcile(
     let pass = advance(&topic, &ctx, &peers).await;
     let topic = pass.announced.as_deref().unwrap_or(&topic);
     let status = status::compute(topic, &pass, Timestamp::now());
-    let written = remember(&ctx, topic, topic.status.as_ref(), &status).await;
+    let written = write(&ctx, topic, topic.status.as_ref(), &status).await;
     // The first error wins; a status that was not written is retried with the rest.
     let outcome = pass.result?;
     written.map(|_| outcome)
@@ -174,7 +174,7 @@ async fn reconcile(
 async fn suspend(topic: &KafkaTopic, ctx: &Context) -> Result<Outcome, Error> {
     ctx.topics.forget(&topic.uid().unwrap_or_default());
     let status = status::suspended(topic, Timestamp::now());
-    remember(ctx, topic, topic.status.as_ref(), &status).await?;
+    write(ctx, topic, topic.status.as_ref(), &status).await?;
     Ok(Outcome::ready(status::SUSPENDED, ""))
 }
 
@@ -351,7 +351,7 @@ async fn announce_creation(
     }
     let outcome = Outcome::waiting(CREATING, format!("creating topic {}", wanted.name), INVISIBLE_RETRY);
     let status = status::compute(topic, &Pass::unseen(Ok(outcome)), Timestamp::now());
-    let written = remember(ctx, topic, topic.status.as_ref(), &status).await?;
+    let written = write(ctx, topic, topic.status.as_ref(), &status).await?;
     Ok(written.map(Box::new))
 }
 

@@ -127,25 +127,28 @@ async fn put_right(
         Ok(Some(user)) => return Ok(Err(taken(&user))),
         Err(error) => return Ok(Err(kafka::not_done(&error))),
     }
-    claim(ctx, pipeline, &ours, wanted).await?;
+    if !claim(ctx, pipeline, &ours, wanted).await? {
+        let message = "the pipeline has changed meanwhile and is looked at again";
+        return Ok(Err(Progress::Pending(Explanation::new("AccessPending", message))));
+    }
     Ok(kafka::put_right(cluster, wanted).await.map_err(|error| kafka::not_done(&error)))
 }
 
-/// Notes the users of `wanted` in the status, before they are created.
+/// Notes the users of `wanted` in the status, before they are created; false, when the pipeline is not the newest
+/// version of itself and nothing was noted.
 async fn claim(
     ctx: &Context,
     pipeline: &mut OrderPipeline,
     ours: &BTreeSet<String>,
     wanted: &Wanted,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let claimed: BTreeSet<String> = ours.iter().cloned().chain(wanted.users()).collect();
     if claimed == *ours {
-        return Ok(());
+        return Ok(true);
     }
     let status = status::claiming(pipeline, AccessStatus { users: claimed.into_iter().collect() });
-    crate::controller::status::write(ctx, pipeline, pipeline.status.as_ref(), &status).await?;
-    pipeline.status = Some(status);
-    Ok(())
+    let written = crate::controller::status::write(ctx, pipeline, pipeline.status.as_ref(), &status).await?;
+    Ok(written.map(|written| *pipeline = written).is_some())
 }
 
 /// Removes the users that belong to the pipeline and to none of its services: those that left, and all where access
