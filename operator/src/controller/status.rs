@@ -75,17 +75,21 @@ pub async fn write<K: Kind, S: HasConditions>(
     Ok(Some(written))
 }
 
-/// The event that tells of the change from `old` to `new`; none when `Ready` kept status and reason.
+/// The event that tells of the change from `old` to `new`; none when `Ready` kept status and reason, or is true at the
+/// first look: an event about what was done has told that already, and each is a request.
 fn transition(old: &[Condition], new: &[Condition]) -> Option<Event> {
     let now = conditions::find(new, ConditionType::Ready)?;
     let before = conditions::find(old, ConditionType::Ready);
     if before.is_some_and(|before| before.status == now.status && before.reason == now.reason) {
         return None;
     }
+    let ready = now.status == State::True.name();
+    if before.is_none() && ready {
+        return None;
+    }
     // Losing readiness and being stuck are worth a warning; being on the way for the first time is not.
     let lost = before.is_some_and(|before| before.status == State::True.name());
     let stalled = conditions::is_true(new, ConditionType::Stalled);
-    let ready = now.status == State::True.name();
     let warning = stalled || (lost && !ready);
     Some(event(
         if warning { EventType::Warning } else { EventType::Normal },
@@ -129,6 +133,7 @@ mod tests {
         assert_eq!(transition(&ready, &failing).unwrap().type_, EventType::Warning);
         assert_eq!(transition(&[], &failing).unwrap().type_, EventType::Normal);
         assert_eq!(transition(&failing, &ready).unwrap().reason, "Synced");
+        assert!(transition(&[], &ready).is_none());
     }
 
     #[test]
