@@ -144,3 +144,20 @@ async fn the_installation_for_one_namespace_needs_nothing_outside_of_it() {
     assert_eq!(subjects, [NAMESPACE; 2], "the rights go to the operator of this namespace: {kinds:?}");
     assert!(kinds.contains(&"Deployment"), "{kinds:?}");
 }
+
+#[tokio::test]
+async fn what_operations_tells_to_type_works() {
+    let (cluster, _) = ready().await;
+    let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let typed = text.split("```").skip(1).step_by(2).flat_map(str::lines);
+    // A forwarded port would be held open for ever.
+    let commands = typed.filter_map(|line| line.strip_prefix("kubectl ")).filter(|line| !line.contains(" & "));
+
+    let mut ran = 0;
+    for command in commands {
+        let words: Vec<&str> = command.split_whitespace().take_while(|word| !word.starts_with('#')).collect();
+        cluster.kubectl(&words).unwrap();
+        ran += 1;
+    }
+    assert_eq!(ran, 3, "the first block of the page");
+}
