@@ -151,7 +151,8 @@ async fn what_operations_tells_to_type_works() {
     let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();
     let typed = text.split("```").skip(1).step_by(2).flat_map(str::lines);
     // A forwarded port would be held open for ever.
-    let commands = typed.filter_map(|line| line.strip_prefix("kubectl ")).filter(|line| !line.contains(" & "));
+    let commands =
+        typed.filter_map(|line| line.strip_prefix("kubectl ")).filter(|line| !line.contains(" & "));
 
     let mut ran = 0;
     for command in commands {
