@@ -1,7 +1,7 @@
 //! A thousand topics, each handled by calls of its own.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use devcluster::testing::unique;
 use futures::future::join_all;
@@ -95,11 +95,9 @@ async fn drift_of_all_topics_is_seen_in_one_request_per_kind() {
     let admin = real();
     let names: Vec<TopicName> =
         (0..TOPICS).map(|number| TopicName::new(format!("missing-{number}")).unwrap()).collect();
-    let started = Instant::now();
 
     let found = admin.describe_topics(&names).await;
 
     assert!(found.iter().all(|found| matches!(found, Err(Error::NotFound { .. }))));
     assert_eq!(admin.request_counts()[&RequestKind::DescribeTopics], 1);
-    assert!(started.elapsed() < Duration::from_secs(20));
 }

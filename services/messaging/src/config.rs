@@ -10,6 +10,10 @@ use secrecy::{ExposeSecret, SecretString};
 /// How often librdkafka reports its statistics, from which the lag metric is taken.
 pub(crate) const STATISTICS_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How often members say that they live, and learn that the group is being rebalanced: until all know, partitions that
+/// move stand still. The default of 3 s is 3.5 s of waiting for whoever joins or leaves.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
 /// How to reach the cluster, and how the pipeline names its topics and groups.
 #[derive(Debug, Clone)]
 pub struct KafkaConfig {
@@ -197,9 +201,9 @@ fn join(config: &mut ClientConfig, kafka: &KafkaConfig) {
         GroupProtocol::Classic => config
             // Only partitions that move are stopped: a rolling restart does not halt every replica each time.
             .set("partition.assignment.strategy", "cooperative-sticky")
-            // See `KafkaConfig::SESSION_TIMEOUT`; three heartbeats missed in a row are a death.
+            // See `KafkaConfig::SESSION_TIMEOUT`; nobody is given up for fewer than three heartbeats.
             .set("session.timeout.ms", kafka.session_timeout.as_millis().to_string())
-            .set("heartbeat.interval.ms", (kafka.session_timeout / 3).as_millis().to_string()),
+            .set("heartbeat.interval.ms", HEARTBEAT.min(kafka.session_timeout / 3).as_millis().to_string()),
         GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
     };
 }
