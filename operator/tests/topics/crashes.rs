@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use kafka_admin::{Admin, CoalesceOptions, Coalescing, ConnectOptions, Guarded, KafkaAdmin, TopicName};
+use kafka_admin::{
+    Admin, CoalesceOptions, Coalescing, ConnectOptions, Error, Guarded, KafkaAdmin, TopicName,
+};
 use kube::client::ClientBuilder;
 use operator::controller::context::Context;
 use operator::controller::topic;
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::fuse::{Dies, Fuse, KafkaFuse, KubernetesFuse};
-use super::world::{World, config_of_the_operator, settings};
+use super::world::{World, config_of_the_operator, eventually, settings};
 
 /// Scenarios under way at once: each mostly waits.
 const AT_ONCE: usize = 6;
@@ -90,6 +92,14 @@ async fn scenario(writes: usize, dies: Dies) -> (Value, usize) {
 /// Objects and topics, without what differs from run to run.
 async fn outcome(world: &World, orders: &str, other: &str) -> Value {
     let names = [orders, other].map(|name| TopicName::new(name).unwrap());
+    // Brokers show a deletion a little later than it is done.
+    eventually("the other topic is gone", || async {
+        match world.admin.describe_topics(&names[1..]).await.remove(0) {
+            Err(Error::NotFound { .. }) => Ok(()),
+            found => Err(format!("{found:?}")),
+        }
+    })
+    .await;
     let described = world.admin.describe_topics(&names).await;
     let config = world.admin.describe_configs(&names[..1]).await.remove(0).unwrap();
     let set: Vec<String> =
