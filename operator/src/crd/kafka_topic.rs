@@ -23,7 +23,7 @@ use super::kafka_ref::KafkaRef;
     kind = "KafkaTopic",
     plural = "kafkatopics",
     shortname = "ptopic",
-    category = "orderpipeline",
+    category = "order-system",
     namespaced,
     status = "KafkaTopicStatus",
     doc = "A topic of a Kafka cluster, kept as its spec says.",

@@ -35,7 +35,7 @@ use super::kafka_ref::KafkaRef;
     kind = "OrderPipeline",
     plural = "orderpipelines",
     shortname = "opl",
-    category = "orderpipeline",
+    category = "order-system",
     namespaced,
     doc = "The order services of one shop on one Kafka cluster: their topics, users, databases and Deployments.",
     status = "OrderPipelineStatus",
