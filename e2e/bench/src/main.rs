@@ -4,6 +4,7 @@
 //! relaxed for it: PostgreSQL flushes every commit, the broker has its production compiler, the services are the
 //! release build.
 
+mod events;
 mod load;
 mod orders;
 mod rebalances;

@@ -6,16 +6,16 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
-use contract::{Currency, Envelope, Money, OrderCompleted, OrderId, Service, Topic};
+use clap::Args;
+use contract::{Envelope, Service, Topic};
 use jiff::Timestamp;
 use messaging::{Delivery, Effects, GroupProtocol, HandleError, Handler, KafkaConfig, Messaging, Metrics};
 use prometheus::Registry;
 use serde_json::json;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
+use crate::events;
 use crate::report::{Better, Figure};
 use crate::system::Backends;
 
@@ -27,38 +27,21 @@ const PHASE: Duration = Duration::from_secs(20);
 /// The same after a kill: longer than the broker misses a silent member by either protocol.
 const MOURNING: Duration = Duration::from_secs(75);
 
-/// The protocols, by the names that Kafka has for them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Protocol {
-    Classic,
-    Consumer,
-}
-
-impl Protocol {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Classic => "classic",
-            Self::Consumer => "consumer",
-        }
-    }
-}
-
 /// A member of the group.
 #[derive(Debug, Args)]
 pub(crate) struct Member {
     bootstrap: String,
     database: String,
-    protocol: Protocol,
+    protocol: GroupProtocol,
 }
 
 impl Member {
     /// Consumes until its standard input ends, which it does with the parent, however that ends.
     pub(crate) async fn run(self) -> Result<()> {
-        let group_protocol = match self.protocol {
-            Protocol::Classic => GroupProtocol::Classic,
-            Protocol::Consumer => GroupProtocol::Consumer,
+        let kafka = KafkaConfig {
+            group_protocol: self.protocol,
+            ..KafkaConfig::plaintext(self.bootstrap, "member", "")
         };
-        let kafka = KafkaConfig { group_protocol, ..KafkaConfig::plaintext(self.bootstrap, "member", "") };
         let pool = PgPool::connect(&self.database).await?;
         let messaging = Messaging::new(kafka, Service::Order, pool, &Metrics::register(&Registry::new())?)?;
         let shutdown = CancellationToken::new();
@@ -92,8 +75,8 @@ impl Handler for Clock {
 /// Measures both protocols, each on a fresh broker.
 pub(crate) async fn measure() -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
-    for protocol in [Protocol::Classic, Protocol::Consumer] {
-        eprintln!("rebalances, {} protocol: starting a broker and a database", protocol.name());
+    for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+        eprintln!("rebalances, {} protocol: starting a broker and a database", protocol);
         figures.extend(Group::start(protocol).await?.measure().await?);
     }
     Ok(figures)
@@ -101,7 +84,7 @@ pub(crate) async fn measure() -> Result<Vec<Figure>> {
 
 /// A group under load.
 struct Group {
-    protocol: Protocol,
+    protocol: GroupProtocol,
     database: String,
     pool: PgPool,
     load: tokio::task::JoinHandle<Result<()>>,
@@ -109,7 +92,7 @@ struct Group {
 }
 
 impl Group {
-    async fn start(protocol: Protocol) -> Result<Self> {
+    async fn start(protocol: GroupProtocol) -> Result<Self> {
         let backends = Backends::start()?;
         backends.create_topics(&[TOPIC]).await?;
         let (database, pool) = backends.database("rebalances").await?;
@@ -133,14 +116,19 @@ impl Group {
         first.0.kill()?;
         figures.push(self.watch("a member is killed", MOURNING).await?);
         drop(second);
-        self.load.abort();
+        if self.load.is_finished() {
+            // It never ends well: without a load nothing was measured.
+            self.load.await??;
+        } else {
+            self.load.abort();
+        }
         Ok(figures)
     }
 
     fn join(&self) -> Result<Running> {
         let mut command = Command::new(std::env::current_exe()?);
-        let bootstrap = self.backends.kafka.bootstrap();
-        let arguments = ["member", &bootstrap, &self.database, self.protocol.name()];
+        let (bootstrap, protocol) = (self.backends.kafka.bootstrap(), self.protocol.to_string());
+        let arguments = ["member", &bootstrap, &self.database, &protocol];
         Ok(Running(
             command.args(arguments).stdin(Stdio::piped()).spawn().context("could not start a member")?,
         ))
@@ -157,7 +145,7 @@ impl Group {
         .bind(began)
         .fetch_one(&self.pool)
         .await?;
-        let name = format!("{} protocol, {what}, longest wait", self.protocol.name());
+        let name = format!("{} protocol, {what}, longest wait", self.protocol);
         eprintln!("  {name}: {longest:.0} ms");
         Ok(Figure::new(name, "ms", longest, Better::Lower).with(json!({ "events": events })))
     }
@@ -179,13 +167,7 @@ async fn load(publisher: &Messaging) -> Result<()> {
     let mut ticks = tokio::time::interval(every);
     loop {
         ticks.tick().await;
-        let events = (0..count).map(|_| envelope()).collect::<Result<Vec<Envelope>>>()?;
+        let events = (0..count).map(|_| events::completed()).collect::<Result<Vec<Envelope>>>()?;
         publisher.producer().publish(&events).await?;
     }
-}
-
-fn envelope() -> Result<Envelope> {
-    let event =
-        OrderCompleted { order_id: OrderId::new(Uuid::now_v7()), total: Money::new(5198, Currency::USD) };
-    Ok(Envelope::new(event.into(), "bench".parse()?, Timestamp::now()))
 }

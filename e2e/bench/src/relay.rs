@@ -3,14 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use contract::{Currency, Envelope, Money, OrderCompleted, OrderId, Service, Topic};
-use jiff::Timestamp;
+use contract::{Envelope, Service, Topic};
 use messaging::{KafkaConfig, Messaging, Metrics};
 use prometheus::Registry;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
+use crate::events;
 use crate::report::{Better, Figure};
 use crate::system::Backends;
 
@@ -52,18 +51,13 @@ fn rate(took: Duration) -> f64 {
 async fn append(messaging: &Messaging, pool: &PgPool) -> Result<Duration> {
     let started = Instant::now();
     for _ in 0..EVENTS.div_ceil(PER_TRANSACTION) {
-        let batch: Vec<Envelope> = (0..PER_TRANSACTION).map(|_| envelope()).collect::<Result<_>>()?;
+        let batch: Vec<Envelope> =
+            (0..PER_TRANSACTION).map(|_| events::completed()).collect::<Result<_>>()?;
         let mut tx = pool.begin().await?;
         messaging.outbox().append(&mut tx, &batch).await?;
         tx.commit().await?;
     }
     Ok(started.elapsed())
-}
-
-fn envelope() -> Result<Envelope> {
-    let total = Money::new(5198, Currency::USD);
-    let event = OrderCompleted { order_id: OrderId::new(Uuid::now_v7()), total };
-    Ok(Envelope::new(event.into(), "bench".parse()?, Timestamp::now()))
 }
 
 async fn publish(messaging: &Messaging, pool: &PgPool) -> Result<Duration> {

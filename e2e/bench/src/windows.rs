@@ -4,25 +4,22 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use contract::{
-    Address, Contact, Currency, Envelope, Money, OrderConfirmed, OrderDetails, OrderId, OrderItem, Service,
-};
+use contract::{Envelope, Service};
 use domain::windows::Tumbling;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use messaging::streams::{self, Streams};
 use messaging::{ConsumerState, KafkaConfig, Messaging, Metrics};
 use orders::order_analytics::SalesCounting;
 use prometheus::Registry;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
+use crate::events;
 use crate::report::{Better, Figure};
 use crate::system::Backends;
 
-/// Orders per measurement, of so many products, and published so many at a time.
+/// Orders per measurement, and published so many at a time.
 const ORDERS: usize = 300_000;
-const PRODUCTS: usize = 100;
 const BATCH: usize = 2_000;
 
 /// Counts, `repeat` times, on a fresh broker each.
@@ -87,27 +84,8 @@ async fn publish(kafka: &KafkaConfig) -> Result<()> {
         Messaging::new(kafka.clone(), Service::Order, pool, &Metrics::register(&Registry::new())?)?;
     for first in (0..ORDERS).step_by(BATCH) {
         let numbers = first..ORDERS.min(first + BATCH);
-        let batch = numbers.map(confirmed).collect::<Result<Vec<Envelope>>>()?;
+        let batch = numbers.map(events::confirmed).collect::<Result<Vec<Envelope>>>()?;
         messaging.producer().publish(&batch).await?;
     }
     Ok(())
-}
-
-fn confirmed(number: usize) -> Result<Envelope> {
-    let items = vec![OrderItem {
-        product_id: format!("product-{}", number % PRODUCTS).parse()?,
-        quantity: 2,
-        unit_price_minor: 899,
-    }];
-    let customer = Contact {
-        customer_id: "C-1".parse()?,
-        first_name: "Ada".to_owned(),
-        last_name: "Lovelace".to_owned(),
-        email: Some("ada@example.com".to_owned()),
-        phone: None,
-    };
-    let total = Money::new(1798, Currency::USD);
-    let details = OrderDetails { customer, ship_to: Address::default(), items, total };
-    let order_id = OrderId::new(Uuid::now_v7());
-    Ok(Envelope::new(OrderConfirmed { order_id, details }.into(), "bench".parse()?, Timestamp::now()))
 }

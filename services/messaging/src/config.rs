@@ -25,7 +25,7 @@ pub struct KafkaConfig {
     pub client_id: String,
     /// Put before every topic and consumer group, so that pipelines can share a cluster. May be empty.
     pub topic_prefix: String,
-    /// How long a member of a group may be silent until its partitions get another owner.
+    /// How long a member of a group may be silent until its partitions get another owner; the classic protocol's.
     pub session_timeout: Duration,
     /// How the members of a group share its partitions.
     pub group_protocol: GroupProtocol,
@@ -55,7 +55,8 @@ impl KafkaConfig {
 }
 
 /// How the members of a group share its partitions. `docs/performance.md` has both measured.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, strum::Display, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub enum GroupProtocol {
     /// The members agree among themselves, and only partitions that move are stopped (`cooperative-sticky`).
     #[default]
@@ -197,15 +198,16 @@ pub(crate) fn consumer(kafka: &KafkaConfig, group: &str) -> ClientConfig {
 
 /// How a consumer becomes and stays a member of its group.
 fn join(config: &mut ClientConfig, kafka: &KafkaConfig) {
-    match kafka.group_protocol {
-        GroupProtocol::Classic => config
+    config.set("group.protocol", kafka.group_protocol.to_string());
+    // With the other one the broker decides about these, and the client refuses them.
+    if kafka.group_protocol == GroupProtocol::Classic {
+        config
             // Only partitions that move are stopped: a rolling restart does not halt every replica each time.
             .set("partition.assignment.strategy", "cooperative-sticky")
             // See `KafkaConfig::SESSION_TIMEOUT`; nobody is given up for fewer than three heartbeats.
             .set("session.timeout.ms", kafka.session_timeout.as_millis().to_string())
-            .set("heartbeat.interval.ms", HEARTBEAT.min(kafka.session_timeout / 3).as_millis().to_string()),
-        GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
-    };
+            .set("heartbeat.interval.ms", HEARTBEAT.min(kafka.session_timeout / 3).as_millis().to_string());
+    }
 }
 
 fn client(kafka: &KafkaConfig) -> ClientConfig {
