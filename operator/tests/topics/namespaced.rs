@@ -1,30 +1,18 @@
 //! The operator with the rights of `manifests/namespaced`: those of the installation for a cluster, in one namespace.
 
-use devcluster::testing::apiserver;
-use kube::config::Kubeconfig;
 use serde_json::json;
 
-use super::process::{Operator, free_address, get};
+use super::process::{Operator, free_address, get, kubeconfig_of};
 use super::rights::grant_in;
 use super::world::{NAME, World, eventually};
-
-/// A kubeconfig of the operator's account in `namespace`.
-fn kubeconfig_in(namespace: &str) -> tempfile::NamedTempFile {
-    let mut kubeconfig = Kubeconfig::read_from(apiserver().kubeconfig()).unwrap();
-    for user in kubeconfig.auth_infos.iter_mut().filter_map(|user| user.auth_info.as_mut()) {
-        user.impersonate = Some(format!("system:serviceaccount:{namespace}:operator"));
-    }
-    let file = tempfile::NamedTempFile::new().unwrap();
-    serde_json::to_writer(&file, &kubeconfig).unwrap();
-    file
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rights_in_one_namespace_are_enough_for_it() {
     let mut world = World::new().await;
     world.stop().await;
     grant_in(&world.client, &world.namespace).await;
-    let (kubeconfig, address) = (kubeconfig_in(&world.namespace), free_address());
+    let account = format!("system:serviceaccount:{}:operator", world.namespace);
+    let (kubeconfig, address) = (kubeconfig_of(&account), free_address());
     let environment = [("LEASE_NAMESPACE", world.namespace.clone())];
     let mut operator = Operator::start_with(kubeconfig.path(), &world.namespace, address, &environment);
 

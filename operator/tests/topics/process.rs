@@ -26,10 +26,11 @@ impl Drop for Operator {
 }
 
 pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String, String> {
-    ask(address, "GET", path, "")
+    let answer = ask(address, "GET", path, "")?;
+    if answer.starts_with("HTTP/1.1 200") { Ok(answer) } else { Err(answer) }
 }
 
-/// The answer, which is an error unless it says that it is none.
+/// The whole answer, whatever it says.
 fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> Result<String, String> {
     let mut answer = String::new();
     let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
@@ -39,7 +40,18 @@ fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> Result<Stri
     );
     stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
     stream.read_to_string(&mut answer).map_err(|error| error.to_string())?;
-    if answer.starts_with("HTTP/1.1 2") { Ok(answer) } else { Err(answer) }
+    Ok(answer)
+}
+
+/// A kubeconfig of the shared apiserver with which one is `user`.
+pub(crate) fn kubeconfig_of(user: &str) -> tempfile::NamedTempFile {
+    let mut kubeconfig = Kubeconfig::read_from(apiserver().kubeconfig()).unwrap();
+    for info in kubeconfig.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
+        info.impersonate = Some(user.to_owned());
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    serde_json::to_writer(&file, &kubeconfig).unwrap();
+    file
 }
 
 impl Operator {
@@ -100,15 +112,9 @@ pub(crate) fn free_address() -> SocketAddr {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_without_rights_is_not_ready_and_still_ends() {
     let namespace = namespace(&client().await).await;
-    let mut kubeconfig = Kubeconfig::read_from(apiserver().kubeconfig()).unwrap();
-    for user in kubeconfig.auth_infos.iter_mut().filter_map(|user| user.auth_info.as_mut()) {
-        user.impersonate = Some("nobody".to_owned());
-    }
-    let file = tempfile::NamedTempFile::new().unwrap();
-    serde_json::to_writer(&file, &kubeconfig).unwrap();
-    let address = free_address();
+    let (kubeconfig, address) = (kubeconfig_of("nobody"), free_address());
 
-    let mut operator = Operator::start(file.path(), &namespace, address);
+    let mut operator = Operator::start(kubeconfig.path(), &namespace, address);
     eventually("alive", || std::future::ready(get(address, "/livez"))).await;
 
     assert!(get(address, "/readyz").is_err());
@@ -143,11 +149,12 @@ async fn the_log_level_is_changed_by_request() {
     let operator = Operator::start_with(apiserver().kubeconfig(), &namespace, address, &quiet);
     eventually("alive", || std::future::ready(get(address, "/livez"))).await;
 
-    let refused = ask(address, "PUT", "/loglevel", "operator=loud").unwrap_err();
+    let refused = ask(address, "PUT", "/loglevel", "operator=loud").unwrap();
     assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("operator=loud"), "{refused}");
     assert_eq!(operator.log(), "");
 
-    ask(address, "PUT", "/loglevel", "info").unwrap();
+    let taken = ask(address, "PUT", "/loglevel", "info").unwrap();
+    assert!(taken.starts_with("HTTP/1.1 204"), "{taken}");
     // Said at `info`, so that it is seen only if it is true.
     assert!(operator.log().contains("the log level was changed"), "{}", operator.log());
 }

@@ -1,69 +1,46 @@
 //! The rights that `manifests/base` gives the operator, given to the one under test.
 
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Client};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
+/// Those for a whole cluster. Impersonation needs no ServiceAccount, and most tests no Lease.
 pub(crate) async fn install_rights(client: &Client) {
-    for object in rights() {
-        let (name, params) = (name_of(&object), PatchParams::apply("test").force());
-        let patch = Patch::Apply(&object);
-        match object["kind"].as_str().unwrap() {
-            "ClusterRole" => {
-                drop(Api::<ClusterRole>::all(client.clone()).patch(&name, &params, &patch).await.unwrap())
-            }
-            "ClusterRoleBinding" => {
-                drop(
-                    Api::<ClusterRoleBinding>::all(client.clone())
-                        .patch(&name, &params, &patch)
-                        .await
-                        .unwrap(),
-                );
-            }
-            // Impersonation needs no ServiceAccount, and most tests no Lease.
-            _ => {}
-        }
+    for object in rights().into_iter().filter(|object| kind_of(object).starts_with("Cluster")) {
+        apply(client, None, object).await;
     }
 }
 
 /// Lets the operator have its Lease in `namespace`, as it has one in its own.
 pub(crate) async fn grant_lease(client: &Client, namespace: &str) {
-    for object in rights() {
-        let (name, params) = (name_of(&object), PatchParams::apply("test").force());
-        let patch = Patch::Apply(&object);
-        let (roles, bindings) =
-            (Api::namespaced(client.clone(), namespace), Api::namespaced(client.clone(), namespace));
-        match object["kind"].as_str().unwrap() {
-            "Role" => drop::<Role>(roles.patch(&name, &params, &patch).await.unwrap()),
-            "RoleBinding" => drop::<RoleBinding>(bindings.patch(&name, &params, &patch).await.unwrap()),
-            _ => {}
-        }
+    for object in rights().into_iter().filter(|object| kind_of(object).starts_with("Role")) {
+        apply(client, Some(namespace), object).await;
     }
 }
 
 /// Gives the operator of `namespace` what `manifests/base` gives the one of the cluster, in that namespace only: as
 /// `manifests/namespaced` does.
 pub(crate) async fn grant_in(client: &Client, namespace: &str) {
-    let params = PatchParams::apply("test").force();
-    for mut object in rights() {
-        let name = name_of(&object);
-        match object["kind"].as_str().unwrap() {
-            "ClusterRole" | "Role" => {
-                object["kind"] = "Role".into();
-                let roles: Api<Role> = Api::namespaced(client.clone(), namespace);
-                roles.patch(&name, &params, &Patch::Apply(&object)).await.unwrap();
-            }
-            "ClusterRoleBinding" | "RoleBinding" => {
-                object["kind"] = "RoleBinding".into();
-                object["roleRef"]["kind"] = "Role".into();
-                object["subjects"][0]["namespace"] = namespace.into();
-                let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), namespace);
-                bindings.patch(&name, &params, &Patch::Apply(&object)).await.unwrap();
-            }
-            _ => {}
+    for mut object in rights().into_iter().filter(|object| kind_of(object) != "ServiceAccount") {
+        object["kind"] = kind_of(&object).trim_start_matches("Cluster").into();
+        if kind_of(&object) == "RoleBinding" {
+            object["roleRef"]["kind"] = "Role".into();
+            object["subjects"][0]["namespace"] = namespace.into();
         }
+        apply(client, Some(namespace), object).await;
     }
+}
+
+async fn apply(client: &Client, namespace: Option<&str>, object: Value) {
+    let object: DynamicObject = serde_json::from_value(object).unwrap();
+    let kind = GroupVersionKind::try_from(object.types.as_ref().unwrap()).unwrap();
+    let resource = ApiResource::from_gvk(&kind);
+    let api: Api<DynamicObject> = match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    let params = PatchParams::apply("test").force();
+    api.patch(&object.name_any(), &params, &Patch::Apply(&object)).await.unwrap();
 }
 
 /// What `manifests/base` gives the operator.
@@ -73,6 +50,6 @@ fn rights() -> Vec<Value> {
     text.split("\n---\n").map(|document| serde_saphyr::from_str(document).unwrap()).collect()
 }
 
-fn name_of(object: &Value) -> String {
-    object["metadata"]["name"].as_str().unwrap().to_owned()
+fn kind_of(object: &Value) -> &str {
+    object["kind"].as_str().unwrap()
 }
