@@ -111,7 +111,7 @@ fn container(admin: &DatabaseAdmin, mounts: Vec<VolumeMount>) -> Container {
 }
 
 fn volume(id: &PipelineId, workload: &Workload) -> Volume {
-    secret_volume(workload.service.name(), &id.object_name(workload.service), DATABASE_URL)
+    secret_volume(workload.service.name(), &id.object_name(workload.service), &[DATABASE_URL])
 }
 
 fn mount(workload: &Workload) -> VolumeMount {

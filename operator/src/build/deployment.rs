@@ -13,9 +13,10 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::labels::{Component, PipelineId};
 use super::secret::{
-    DATABASE_URL, KAFKA_CA, KAFKA_PASSWORD, KAFKA_USERNAME, REGISTRY_PASSWORD, REGISTRY_USERNAME,
+    DATABASE_URL, KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY, KAFKA_PASSWORD, KAFKA_USERNAME,
+    REGISTRY_PASSWORD, REGISTRY_USERNAME,
 };
-use super::workload::{ADMIN_PORT, HTTP_PORT, KAFKA_CA_DIR, Workload};
+use super::workload::{ADMIN_PORT, HTTP_PORT, KAFKA_DIR, Workload};
 
 /// Annotation on pods: the digest of what they read at their start.
 pub const CONFIG_HASH: &str = "orderpipeline.dev/config-hash";
@@ -77,7 +78,7 @@ fn pod(id: &PipelineId, workload: &Workload, selector: &LabelSelector) -> PodSpe
             spread("kubernetes.io/hostname", selector),
         ]),
         containers: vec![container(&name, workload)],
-        volumes: workload.access.kafka_ca.is_some().then(|| vec![ca_volume(&name)]),
+        volumes: kafka_volume(&name, workload).map(|volume| vec![volume]),
         ..PodSpec::default()
     }
 }
@@ -146,7 +147,7 @@ fn container(name: &str, workload: &Workload) -> Container {
         liveness_probe: Some(probe("/livez", 10, 6)),
         // The last lines of a crashed container stand in its status.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        volume_mounts: workload.access.kafka_ca.is_some().then(|| vec![ca_mount()]),
+        volume_mounts: kafka_volume(name, workload).map(|volume| vec![mount(volume.name)]),
         ..Container::default()
     }
 }
@@ -156,7 +157,7 @@ fn environment(secret: &str, workload: &Workload) -> Vec<EnvVar> {
     if workload.access.database_url.is_some() {
         variables.push(DATABASE_URL);
     }
-    if workload.access.kafka_credentials.is_some() {
+    if workload.access.kafka.credentials.is_some() {
         variables.extend([KAFKA_USERNAME, KAFKA_PASSWORD]);
     }
     if workload.access.registry_credentials.is_some() {
@@ -209,27 +210,34 @@ fn probe(path: &str, period: i32, failures: i32) -> Probe {
     }
 }
 
-fn ca_volume(secret: &str) -> Volume {
-    secret_volume("kafka-ca", secret, KAFKA_CA)
+/// The files that connecting to Kafka needs, where it needs any.
+fn kafka_volume(secret: &str, workload: &Workload) -> Option<Volume> {
+    let access = &workload.access;
+    let ca = access.kafka_ca.iter().map(|_| KAFKA_CA);
+    let certificate =
+        access.kafka.certificate.iter().flat_map(|_| [KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY]);
+    let keys: Vec<&str> = ca.chain(certificate).collect();
+    (!keys.is_empty()).then(|| secret_volume("kafka", secret, &keys))
 }
 
-fn ca_mount() -> VolumeMount {
+fn mount(volume: String) -> VolumeMount {
     VolumeMount {
-        name: "kafka-ca".to_owned(),
-        mount_path: KAFKA_CA_DIR.to_owned(),
+        name: volume,
+        mount_path: KAFKA_DIR.to_owned(),
         read_only: Some(true),
         ..VolumeMount::default()
     }
 }
 
-/// A volume with one key of a Secret, readable by our group only.
-pub(super) fn secret_volume(name: &str, secret: &str, key: &str) -> Volume {
+/// A volume with keys of a Secret, readable by our group only.
+pub(super) fn secret_volume(name: &str, secret: &str, keys: &[&str]) -> Volume {
+    let item = |key: &&str| KeyToPath { key: (*key).to_owned(), path: (*key).to_owned(), mode: None };
     Volume {
         name: name.to_owned(),
         secret: Some(SecretVolumeSource {
             secret_name: Some(secret.to_owned()),
             default_mode: Some(0o440),
-            items: Some(vec![KeyToPath { key: key.to_owned(), path: key.to_owned(), mode: None }]),
+            items: Some(keys.iter().map(item).collect()),
             optional: None,
         }),
         ..Volume::default()

@@ -9,6 +9,7 @@ pub mod config_map;
 pub mod database_job;
 pub mod deployment;
 pub mod disruption_budget;
+pub mod kafka_user;
 pub mod labels;
 pub mod network_policy;
 pub mod rights;

@@ -14,7 +14,7 @@ use super::workload::Workload;
 /// The Secret of `workload`.
 #[must_use]
 pub fn build(id: &PipelineId, workload: &Workload) -> Secret {
-    let rotated = workload.access.kafka_rotation.as_ref();
+    let rotated = workload.access.kafka.rotation.as_ref();
     let annotations = rotated.map(|value| BTreeMap::from([(ROTATED_ANNOTATION.to_owned(), value.clone())]));
     let name = id.object_name(workload.service);
     Secret {
@@ -32,11 +32,14 @@ fn data(workload: &Workload) -> BTreeMap<String, ByteString> {
     };
     let mut data = BTreeMap::new();
     data.extend(access.database_url.as_ref().map(|url| entry(DATABASE_URL, url)));
-    if let Some(credentials) = &access.kafka_credentials {
+    if let Some(credentials) = &access.kafka.credentials {
         data.extend([
             entry(KAFKA_USERNAME, &credentials.username),
             entry(KAFKA_PASSWORD, &credentials.password),
         ]);
+    }
+    if let Some(of) = &access.kafka.certificate {
+        data.extend([entry(KAFKA_CERTIFICATE, &of.certificate), entry(KAFKA_CERTIFICATE_KEY, &of.key)]);
     }
     if let Some(credentials) = &access.registry_credentials {
         data.extend([
@@ -48,7 +51,7 @@ fn data(workload: &Workload) -> BTreeMap<String, ByteString> {
     data
 }
 
-/// Annotation: for which rotation the Kafka password was made; the value that the pipeline's own annotation had then.
+/// Annotation: for which rotation the Kafka password or certificate was made; the value that the pipeline's own annotation had then.
 pub const ROTATED_ANNOTATION: &str = "orderpipeline.dev/rotated-kafka-password";
 /// Key, and environment variable, of the URL of the service's own database.
 pub const DATABASE_URL: &str = "DATABASE_URL";
@@ -60,5 +63,9 @@ pub const KAFKA_PASSWORD: &str = "KAFKA_PASSWORD";
 pub const REGISTRY_USERNAME: &str = "SCHEMA_REGISTRY_USERNAME";
 /// Key, and environment variable, of the schema registry's password.
 pub const REGISTRY_PASSWORD: &str = "SCHEMA_REGISTRY_PASSWORD";
-/// Key of the certificate that signed the brokers'.
+/// Key of the certificates of those that signed the brokers'.
 pub const KAFKA_CA: &str = "ca.crt";
+/// Key of the service's own certificate.
+pub const KAFKA_CERTIFICATE: &str = "tls.crt";
+/// Key of its private key.
+pub const KAFKA_CERTIFICATE_KEY: &str = "tls.key";

@@ -15,8 +15,8 @@ use crate::crd::order_pipeline::Profile;
 pub const HTTP_PORT: i32 = 8080;
 /// Where a service answers probes and serves metrics.
 pub const ADMIN_PORT: i32 = 9090;
-/// Where the certificate that signed the brokers' is mounted.
-pub const KAFKA_CA_DIR: &str = "/run/orderpipeline/kafka";
+/// Where the certificates for Kafka are mounted.
+pub const KAFKA_DIR: &str = "/run/orderpipeline/kafka";
 
 /// A service as it is to run, all defaults resolved.
 #[derive(Clone, Debug)]
@@ -55,14 +55,32 @@ pub struct Autoscaling {
 pub struct Access {
     /// The service's own database, where it has one.
     pub database_url: Option<SecretString>,
-    /// Kafka user and password, where the cluster wants them.
-    pub kafka_credentials: Option<Credentials>,
-    /// For which rotation the Kafka password was made, where somebody asked for one.
-    pub kafka_rotation: Option<String>,
-    /// The certificate that signed the brokers', where the system's trust store does not have it.
+    /// As whom it speaks to Kafka.
+    pub kafka: KafkaIdentity,
+    /// The certificates of those that signed the brokers', where the system's trust store does not have them.
     pub kafka_ca: Option<SecretString>,
     /// User and password for the schema registry, where it wants them.
     pub registry_credentials: Option<Credentials>,
+}
+
+/// As whom a service speaks to Kafka: nothing of it where the cluster does not ask.
+#[derive(Clone, Debug, Default)]
+pub struct KafkaIdentity {
+    /// User and password.
+    pub credentials: Option<Credentials>,
+    /// A certificate.
+    pub certificate: Option<Certificate>,
+    /// For which rotation these were made, where somebody asked for one.
+    pub rotation: Option<String>,
+}
+
+/// A certificate and its private key, in PEM.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// The certificate, with the chain above it.
+    pub certificate: SecretString,
+    /// Its key.
+    pub key: SecretString,
 }
 
 /// A user.
@@ -98,9 +116,14 @@ impl Workload {
         if let Some(url) = &self.access.database_url {
             add(url.expose_secret());
         }
-        for of in [&self.access.kafka_credentials, &self.access.registry_credentials].into_iter().flatten() {
+        let kafka = &self.access.kafka;
+        for of in [&kafka.credentials, &self.access.registry_credentials].into_iter().flatten() {
             add(of.username.expose_secret());
             add(of.password.expose_secret());
+        }
+        if let Some(of) = &kafka.certificate {
+            add(of.certificate.expose_secret());
+            add(of.key.expose_secret());
         }
         if let Some(ca) = &self.access.kafka_ca {
             add(ca.expose_secret());

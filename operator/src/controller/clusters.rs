@@ -15,7 +15,9 @@ use kafka_admin::{
 use kube::Client;
 
 use super::connection::{Missing, Secrets, fingerprint};
+use super::endpoint::{Endpoint, endpoint};
 use super::error::Error;
+use super::strimzi::{Key, Strimzi};
 use crate::crd::kafka_ref::KafkaRef;
 use crate::leader::fence::Fence;
 use crate::leader::kafka::KafkaFence;
@@ -31,6 +33,15 @@ const FIRST_SIGN: Duration = Duration::from_secs(2);
 /// Opens a client.
 pub type Connect = dyn Fn(&ConnectOptions) -> Result<Arc<dyn Admin>, kafka_admin::Error> + Send + Sync;
 
+/// Where a cluster is and how one connects to it.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// With what the operator connects.
+    pub options: ConnectOptions,
+}
+
 /// What `spec.kafka` leads to.
 #[derive(Debug)]
 pub enum Resolved {
@@ -43,6 +54,7 @@ pub enum Resolved {
 /// Every Kafka cluster that objects name.
 pub struct Clusters {
     secrets: Secrets,
+    strimzi: Arc<Strimzi>,
     connect: Box<Connect>,
     metrics: Arc<Metrics>,
     timeout: Duration,
@@ -64,9 +76,16 @@ impl fmt::Debug for Clusters {
 
 impl Clusters {
     /// Clusters whose clients `connect` opens, no call taking longer than `timeout`.
-    pub fn new(client: Client, metrics: Arc<Metrics>, timeout: Duration, connect: Box<Connect>) -> Self {
+    pub fn new(
+        client: Client,
+        strimzi: Arc<Strimzi>,
+        metrics: Arc<Metrics>,
+        timeout: Duration,
+        connect: Box<Connect>,
+    ) -> Self {
         Self {
             secrets: Secrets::new(client),
+            strimzi,
             connect,
             metrics,
             timeout,
@@ -75,18 +94,50 @@ impl Clusters {
         }
     }
 
+    /// Where the cluster is that an object in `namespace` means by `kafka`, and how one connects to it. Makes no
+    /// request to Kafka.
+    ///
+    /// # Errors
+    /// [`Error::Kubernetes`] when a Secret cannot be read.
+    pub async fn connection(
+        &self,
+        namespace: &str,
+        kafka: &KafkaRef,
+    ) -> Result<Result<Connection, Missing>, Error> {
+        if matches!(kafka, KafkaRef::Strimzi(_)) {
+            self.strimzi.until_known().await;
+        }
+        let endpoint = match endpoint(&self.strimzi, namespace, kafka) {
+            Ok(endpoint) => endpoint,
+            Err(unusable) => return Ok(Err(unusable.into())),
+        };
+        let options = self.secrets.options(&endpoint, self.timeout).await?;
+        Ok(options.map(|options| Connection { endpoint, options }))
+    }
+
     /// The cluster that an object in `namespace` means by `kafka`. Makes no request to Kafka.
     ///
     /// # Errors
     /// [`Error::Kubernetes`] when a Secret cannot be read, [`Error::Kafka`] when the options are no good.
     pub async fn resolve(&self, namespace: &str, kafka: &KafkaRef) -> Result<Resolved, Error> {
-        let options = match self.secrets.options(namespace, &kafka.bootstrap, self.timeout).await? {
-            Ok(options) => options,
-            Err(missing) => return Ok(Resolved::Missing(missing)),
-        };
-        let cluster = self.open(&options);
-        let cluster = cluster.map_err(Error::kafka(format!("use Kafka at {}", options.bootstrap_servers)))?;
-        Ok(Resolved::Cluster(cluster))
+        match self.connection(namespace, kafka).await? {
+            Ok(connection) => Ok(Resolved::Cluster(self.cluster(&connection.options)?)),
+            Err(missing) => Ok(Resolved::Missing(missing)),
+        }
+    }
+
+    /// The cluster that `options` connect to.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] when they are no good.
+    pub fn cluster(&self, options: &ConnectOptions) -> Result<Arc<Cluster>, Error> {
+        let opened = self.open(options);
+        opened.map_err(Error::kafka(format!("use Kafka at {}", options.bootstrap_servers)))
+    }
+
+    /// Somebody changed this Secret: whoever needs it next reads it anew.
+    pub fn forget_secret(&self, secret: &Key) {
+        self.secrets.forget(secret);
     }
 
     fn open(&self, options: &ConnectOptions) -> Result<Arc<Cluster>, kafka_admin::Error> {
@@ -136,11 +187,16 @@ impl Clusters {
         add(&mut closed, cluster.admin.request_counts());
     }
 
-    /// What tells clusters apart whatever their address: the cluster's own id where it is known, else `servers`.
-    pub fn identity(&self, servers: &str) -> String {
+    /// What tells apart the clusters that objects in `namespace` mean by `kafka`, whatever their address: the cluster's
+    /// own id where it is known, else its address, else its name in Strimzi.
+    pub fn identity(&self, namespace: &str, kafka: &KafkaRef) -> String {
+        let servers = match endpoint(&self.strimzi, namespace, kafka) {
+            Ok(endpoint) => endpoint.servers,
+            Err(unusable) => return unusable.to_string(),
+        };
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let known = open.values().filter(|entry| entry.cluster.servers == servers);
-        known.filter_map(|entry| entry.cluster.id()).next().unwrap_or_else(|| servers.to_owned())
+        known.filter_map(|entry| entry.cluster.id()).next().unwrap_or(servers)
     }
 }
 

@@ -1,25 +1,28 @@
-//! From `spec.kafka` to what a connection needs: reads the Secrets that it names.
+//! From an endpoint to what a connection needs: reads the Secrets that it names.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
-use kafka_admin::{ConnectOptions, SaslCredentials, SaslMechanism, Security, TlsOptions};
+use kafka_admin::{ClientIdentity, ConnectOptions, SaslCredentials, SaslMechanism, Security, TlsOptions};
 use kube::{Api, Client};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use sha2::{Digest, Sha256};
 
 use super::context::MANAGER;
+use super::endpoint::{Endpoint, LoginFrom, Trust, Unusable, Username};
 use super::error::Error;
-use crate::crd::kafka_ref::{Bootstrap, Credentials, Mechanism, Protocol};
+use super::strimzi::Key;
+use crate::crd::kafka_ref::{Mechanism, Protocol};
 
-/// A Secret is read once for all objects that need it at about the same time; a rotated one is noticed this late.
+/// A Secret is read once for all objects that need it at about the same time; where nobody watches it
+/// ([`Secrets::forget`]), a rotated one is noticed this late.
 const SECRET_TTL: Duration = Duration::from_secs(10);
 
 type Keys = Arc<BTreeMap<String, SecretSlice<u8>>>;
 
-/// Something that `spec.kafka` names is not there, or not as it must be.
+/// Something that `spec.kafka` leads to is not there, or not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Missing {
     /// No such Secret.
@@ -31,7 +34,7 @@ pub enum Missing {
         name: String,
     },
     /// The Secret lacks a key.
-    #[error("Secret {namespace}/{name} has no key {key:?} with a text in it; add it, or correct spec.kafka")]
+    #[error("Secret {namespace}/{name} has no key {key} with a text in it; add it, or correct spec.kafka")]
     Key {
         /// Where.
         namespace: String,
@@ -43,6 +46,9 @@ pub enum Missing {
     /// SASL without credentials; the CRD's schema excludes it.
     #[error("protocol {0} needs spec.kafka.bootstrap.security.credentials")]
     Credentials(Protocol),
+    /// A cluster of Strimzi's cannot be used.
+    #[error(transparent)]
+    Strimzi(#[from] Unusable),
 }
 
 impl Missing {
@@ -52,14 +58,15 @@ impl Missing {
             Self::Secret { .. } => "SecretNotFound",
             Self::Key { .. } => "SecretKeyNotFound",
             Self::Credentials(_) => "InvalidSpec",
+            Self::Strimzi(why) => why.reason(),
         }
     }
 }
 
-/// Reads Secrets by name; the operator neither lists nor watches those of others.
+/// Reads Secrets by name; the operator neither lists nor watches what is in those of others.
 pub struct Secrets {
     client: Client,
-    cache: Mutex<HashMap<(String, String), (Instant, Keys)>>,
+    cache: Mutex<HashMap<Key, (Instant, Keys)>>,
 }
 
 impl Secrets {
@@ -68,45 +75,39 @@ impl Secrets {
         Self { client, cache: Mutex::default() }
     }
 
-    /// What connecting to `bootstrap` needs, with the Secrets of `namespace`.
+    /// What connecting to `endpoint` needs.
     ///
     /// # Errors
     /// [`Error::Kubernetes`] when a Secret cannot be read; that one does not exist is no error but [`Missing`].
     pub async fn options(
         &self,
-        namespace: &str,
-        bootstrap: &Bootstrap,
+        endpoint: &Endpoint,
         request_timeout: Duration,
     ) -> Result<Result<ConnectOptions, Missing>, Error> {
-        let found = self.security(namespace, bootstrap).await;
-        let security = match found {
+        let security = match self.security(endpoint).await {
             Ok(security) => security,
             Err(Lookup::Missing(missing)) => return Ok(Err(missing)),
             Err(Lookup::Failed(error)) => return Err(error),
         };
         Ok(Ok(ConnectOptions {
-            bootstrap_servers: bootstrap.servers.clone(),
+            bootstrap_servers: endpoint.servers.clone(),
             security,
             client_id: MANAGER.to_owned(),
             request_timeout,
         }))
     }
 
-    async fn security(&self, namespace: &str, bootstrap: &Bootstrap) -> Result<Security, Lookup> {
-        let security = &bootstrap.security;
-        let protocol = security.protocol;
-        let tls = if protocol.has_tls() {
-            let ca_pem = match &security.ca {
-                Some(ca) => Some(self.text(namespace, &ca.secret_name, &ca.key).await?),
-                None => None,
-            };
-            Some(TlsOptions { ca_pem: ca_pem.map(|pem| pem.expose_secret().to_owned()), identity: None })
-        } else {
-            None
-        };
+    /// Whoever asks for this Secret next reads it anew.
+    pub fn forget(&self, secret: &Key) {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(secret);
+    }
+
+    async fn security(&self, endpoint: &Endpoint) -> Result<Security, Lookup> {
+        let protocol = endpoint.protocol;
+        let tls = if protocol.has_tls() { Some(self.tls(endpoint).await?) } else { None };
         let sasl = if protocol.has_sasl() {
-            let credentials = security.credentials.as_ref().ok_or(Missing::Credentials(protocol))?;
-            Some(self.credentials(namespace, credentials, security.mechanism).await?)
+            let login = endpoint.login.as_ref().ok_or(Missing::Credentials(protocol))?;
+            Some(self.credentials(&endpoint.namespace, login, endpoint.mechanism).await?)
         } else {
             None
         };
@@ -118,20 +119,62 @@ impl Secrets {
         })
     }
 
+    async fn tls(&self, endpoint: &Endpoint) -> Result<TlsOptions, Lookup> {
+        let namespace = &endpoint.namespace;
+        let ca_pem = match &endpoint.trust {
+            Trust::System => None,
+            Trust::Key(ca) => Some(self.text(namespace, &ca.secret_name, &ca.key).await?),
+            Trust::All { secret, more } => Some(self.authorities(namespace, secret, more).await?),
+        };
+        let identity = match &endpoint.certificate {
+            Some(from) => Some(ClientIdentity {
+                certificate_pem: exposed(
+                    &self.text(namespace, &from.secret_name, &from.certificate_key).await?,
+                ),
+                key_pem: self.text(namespace, &from.secret_name, &from.private_key_key).await?,
+            }),
+            None => None,
+        };
+        Ok(TlsOptions { ca_pem: ca_pem.as_ref().map(exposed), identity })
+    }
+
+    /// Every certificate in a Secret, and `more`.
+    async fn authorities(
+        &self,
+        namespace: &str,
+        secret: &str,
+        more: &[String],
+    ) -> Result<SecretString, Lookup> {
+        let keys = self.keys(namespace, secret).await?;
+        let mut all = Vec::new();
+        for key in keys.keys().filter(|key| key.ends_with(".crt")) {
+            all.push(exposed(&self.text(namespace, secret, key).await?));
+        }
+        if all.is_empty() {
+            // Named after the one that there always should be.
+            return Err(missing_key(namespace, secret, "ca.crt"));
+        }
+        all.extend(more.iter().cloned());
+        Ok(all.join("\n").into())
+    }
+
     async fn credentials(
         &self,
         namespace: &str,
-        credentials: &Credentials,
+        login: &LoginFrom,
         mechanism: Mechanism,
     ) -> Result<SaslCredentials, Lookup> {
-        let username = self.text(namespace, &credentials.secret_name, &credentials.username_key).await?;
-        let password = self.text(namespace, &credentials.secret_name, &credentials.password_key).await?;
+        let username = match &login.username {
+            Username::Known(name) => name.clone(),
+            Username::Key(key) => exposed(&self.text(namespace, &login.secret, key).await?),
+        };
+        let password = self.text(namespace, &login.secret, &login.password_key).await?;
         let mechanism = match mechanism {
             Mechanism::ScramSha512 => SaslMechanism::ScramSha512,
             Mechanism::ScramSha256 => SaslMechanism::ScramSha256,
             Mechanism::Plain => SaslMechanism::Plain,
         };
-        Ok(SaslCredentials { mechanism, username: username.expose_secret().to_owned(), password })
+        Ok(SaslCredentials { mechanism, username, password })
     }
 
     /// The text under `key` of a Secret.
@@ -140,13 +183,7 @@ impl Secrets {
         let text = keys.get(key).and_then(|bytes| str::from_utf8(bytes.expose_secret()).ok());
         // Files, and so Secrets made from them, end with a line break.
         let text = text.map(|text| text.trim_end_matches(['\r', '\n'])).filter(|text| !text.is_empty());
-        text.map(SecretString::from).ok_or_else(|| {
-            Lookup::Missing(Missing::Key {
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-                key: key.to_owned(),
-            })
-        })
+        text.map(SecretString::from).ok_or_else(|| missing_key(namespace, name, key))
     }
 
     async fn keys(&self, namespace: &str, name: &str) -> Result<Keys, Lookup> {
@@ -166,11 +203,20 @@ impl Secrets {
         Ok(keys)
     }
 
-    fn cached(&self, id: &(String, String)) -> Option<Keys> {
+    fn cached(&self, id: &Key) -> Option<Keys> {
         let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let (read, keys) = cache.get(id)?;
         (read.elapsed() < SECRET_TTL).then(|| Arc::clone(keys))
     }
+}
+
+fn missing_key(namespace: &str, name: &str, key: &str) -> Lookup {
+    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+    Lookup::Missing(Missing::Key { namespace, name, key: key.to_owned() })
+}
+
+fn exposed(text: &SecretString) -> String {
+    text.expose_secret().to_owned()
 }
 
 /// Why a look-up gave nothing; inside this file only.
@@ -208,6 +254,10 @@ pub fn fingerprint(options: &ConnectOptions) -> String {
     };
     feed(if tls.is_some() { "tls" } else { "plain" });
     feed(tls.and_then(|tls| tls.ca_pem.as_deref()).unwrap_or_default());
+    if let Some(identity) = tls.and_then(|tls| tls.identity.as_ref()) {
+        feed(&identity.certificate_pem);
+        feed(identity.key_pem.expose_secret());
+    }
     if let Some(sasl) = sasl {
         feed(&sasl.mechanism.to_string());
         feed(&sasl.username);

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::clusters::{self, Clusters, Connect};
 use super::error::Backoff;
 use super::pipeline::principals::PrincipalRegistry;
+use super::strimzi::Strimzi;
 use super::topic::registry::TopicRegistry;
-use super::topic::strimzi::StrimziTopics;
 use super::watches::Watches;
 use crate::leader::fence::Fence;
 use crate::metrics::Metrics;
@@ -67,8 +67,8 @@ pub struct Context {
     pub clusters: Arc<Clusters>,
     /// What is known about the topics of each cluster.
     pub topics: TopicRegistry,
-    /// Topics that Strimzi looks after.
-    pub strimzi: StrimziTopics,
+    /// What Strimzi says of its clusters, topics and users.
+    pub strimzi: Arc<Strimzi>,
     /// What is known about the services' users in each cluster.
     pub principals: PrincipalRegistry,
     /// Waits after failures.
@@ -101,7 +101,9 @@ impl Context {
         shutdown: CancellationToken,
         connect: Box<Connect>,
     ) -> Self {
-        let clusters = Clusters::new(client.clone(), Arc::clone(&metrics), settings.kafka_timeout, connect);
+        let strimzi = Arc::<Strimzi>::default();
+        let (known, counts) = (Arc::clone(&strimzi), Arc::clone(&metrics));
+        let clusters = Clusters::new(client.clone(), known, counts, settings.kafka_timeout, connect);
         let recorder =
             Recorder::new(client.clone(), Reporter { controller: MANAGER.to_owned(), instance: None });
         Self {
@@ -110,7 +112,7 @@ impl Context {
             metrics,
             clusters: Arc::new(clusters),
             topics: TopicRegistry::default(),
-            strimzi: StrimziTopics::default(),
+            strimzi,
             principals: PrincipalRegistry::default(),
             backoff: Backoff::default(),
             watches: Arc::default(),

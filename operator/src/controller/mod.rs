@@ -7,12 +7,14 @@ pub mod apply;
 pub mod clusters;
 pub mod connection;
 pub mod context;
+pub mod endpoint;
 pub mod error;
 pub mod finalizer;
 pub mod outcome;
 pub mod pipeline;
 pub mod runner;
 pub mod status;
+pub mod strimzi;
 pub mod topic;
 pub mod watches;
 
@@ -20,10 +22,11 @@ use std::sync::Arc;
 
 use self::context::Context;
 
-/// Runs every controller until shutdown: one line per kind.
+/// Runs every controller until shutdown, one line per kind, and what they both watch.
 pub async fn run(ctx: &Arc<Context>) {
     tokio::join!(
-        topic::run(Arc::clone(ctx)), //
+        topic::run(Arc::clone(ctx)),
         pipeline::run(Arc::clone(ctx)),
+        strimzi::watch(ctx), // after both have said that they want to know
     );
 }

@@ -2,17 +2,93 @@
 
 #![expect(unreachable_pub, reason = "the KubeSchema derive repeats each struct inside a function")]
 
+use std::borrow::Cow;
+
 use kube::KubeSchema;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use strum::{Display, IntoStaticStr};
 
-/// The Kafka cluster an object belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct KafkaRef {
+/// The Kafka cluster an object belongs to: one that Strimzi runs, or any other by its address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Fields", into = "Fields")]
+pub enum KafkaRef {
     /// A cluster given by address.
-    pub bootstrap: Bootstrap,
+    Bootstrap(Bootstrap),
+    /// A cluster that Strimzi runs.
+    Strimzi(StrimziRef),
+}
+
+/// The Kafka cluster: exactly one of `strimzi` and `bootstrap`.
+#[derive(Clone, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.strimzi) != has(self.bootstrap)")
+        .message("kafka must name exactly one of strimzi and bootstrap"),
+    validation = Rule::new("has(self.strimzi) == has(oldSelf.strimzi)")
+        .message("kafka cannot be changed between strimzi and bootstrap: users and topics would be left behind; create another object")
+)]
+struct Fields {
+    /// A cluster that Strimzi runs: its address, its certificates and how one logs in are taken from its `Kafka`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    strimzi: Option<StrimziRef>,
+    /// A cluster given by address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bootstrap: Option<Bootstrap>,
+}
+
+impl TryFrom<Fields> for KafkaRef {
+    type Error = &'static str;
+
+    fn try_from(fields: Fields) -> Result<Self, Self::Error> {
+        match (fields.strimzi, fields.bootstrap) {
+            (Some(strimzi), None) => Ok(Self::Strimzi(strimzi)),
+            (None, Some(bootstrap)) => Ok(Self::Bootstrap(bootstrap)),
+            (None, None) | (Some(_), Some(_)) => Err("exactly one of strimzi and bootstrap is to be named"),
+        }
+    }
+}
+
+impl From<KafkaRef> for Fields {
+    fn from(kafka: KafkaRef) -> Self {
+        match kafka {
+            KafkaRef::Bootstrap(bootstrap) => Self { bootstrap: Some(bootstrap), ..Self::default() },
+            KafkaRef::Strimzi(strimzi) => Self { strimzi: Some(strimzi), ..Self::default() },
+        }
+    }
+}
+
+impl JsonSchema for KafkaRef {
+    fn schema_name() -> Cow<'static, str> {
+        "KafkaRef".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Fields::json_schema(generator)
+    }
+}
+
+/// A Kafka cluster that Strimzi runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.cluster == oldSelf.cluster && has(self.namespace) == has(oldSelf.namespace) && \
+        (!has(self.namespace) || self.namespace == oldSelf.namespace)")
+        .message("cluster and namespace cannot be changed: users and topics would be left behind; create another object")
+)]
+pub struct StrimziRef {
+    /// Name of the `Kafka` (`kafkas.kafka.strimzi.io`).
+    #[schemars(length(min = 1, max = 253))]
+    pub cluster: String,
+    /// Its namespace; that of the object itself without it. A `Kafka` in another namespace has to consent by its
+    /// annotation `orderpipeline.dev/allowed-namespaces`: names of namespaces with commas between them, or `*`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+    /// Name of the listener that operator and services connect to, out of those in the `Kafka`. Its authentication is
+    /// `scram-sha-512`, `tls` or none. The operator logs in as the `KafkaUser` `orderpipeline-operator`.
+    #[schemars(length(min = 1, max = 25))]
+    pub listener: String,
 }
 
 /// Address and security of a Kafka cluster.
@@ -36,7 +112,9 @@ pub struct Bootstrap {
     validation = Rule::new("self.protocol.startsWith('SASL') || !has(self.credentials)")
         .message("`credentials` are used with SASL_PLAINTEXT and SASL_SSL only"),
     validation = Rule::new("self.protocol.endsWith('SSL') || !has(self.ca)")
-        .message("`ca` is used with SSL and SASL_SSL only")
+        .message("`ca` is used with SSL and SASL_SSL only"),
+    validation = Rule::new("self.protocol.endsWith('SSL') || !has(self.clientCertificate)")
+        .message("`clientCertificate` is used with SSL and SASL_SSL only")
 )]
 pub struct Security {
     /// Kafka's name of the protocol.
@@ -52,6 +130,10 @@ pub struct Security {
     /// the system's trust store without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<SecretKey>,
+    /// Secret with the certificate that the connection shows the brokers and its private key, in the namespace of the
+    /// object. With protocol SSL it says who we are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
 }
 
 impl Security {
@@ -141,6 +223,23 @@ pub struct SecretKey {
     pub key: String,
 }
 
+/// A Secret with a certificate and its private key, both in PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientCertificate {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: String,
+    /// Its key that holds the certificate, with the chain that leads to the authority that brokers trust.
+    #[serde(default = "certificate_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub certificate_key: String,
+    /// Its key that holds the private key, which has no passphrase.
+    #[serde(default = "private_key_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub private_key_key: String,
+}
+
 fn username_key() -> String {
     "username".to_owned()
 }
@@ -151,4 +250,12 @@ fn password_key() -> String {
 
 fn ca_key() -> String {
     "ca.crt".to_owned()
+}
+
+fn certificate_key() -> String {
+    "tls.crt".to_owned()
+}
+
+fn private_key_key() -> String {
+    "tls.key".to_owned()
 }

@@ -42,6 +42,7 @@ use super::kafka_ref::KafkaRef;
     derive = "PartialEq",
     validation = name_rule(),
     validation = managed_access_rule(),
+    validation = strimzi_access_rule(),
     validation = performed_steps_rule(),
     printcolumn(
         name = "Ready",
@@ -157,14 +158,25 @@ fn not_zero_rule() -> Rule {
     Rule::new("self.matches('[1-9]')").message("must be a duration such as 30s, 12h or 7d, and not zero")
 }
 
-/// Users and passwords can only be created for SCRAM: other mechanisms have theirs elsewhere.
+/// Users and passwords can only be created for SCRAM: other mechanisms have theirs elsewhere. Strimzi makes users of
+/// its own.
 fn managed_access_rule() -> Rule {
     Rule::new(
         "!has(self.spec.access) || !has(self.spec.access.mode) || self.spec.access.mode != 'Managed' || \
+         !has(self.spec.kafka.bootstrap) || \
          (has(self.spec.kafka.bootstrap.security) && self.spec.kafka.bootstrap.security.protocol.startsWith('SASL') \
          && self.spec.kafka.bootstrap.security.mechanism.startsWith('SCRAM'))",
     )
     .message("access.mode Managed needs a Kafka that services log in to with SASL and SCRAM")
+}
+
+/// The only user that could be shared is the operator's, which may do more than any service.
+fn strimzi_access_rule() -> Rule {
+    Rule::new(
+        "!has(self.spec.access) || !has(self.spec.access.mode) || self.spec.access.mode != 'Shared' || \
+         !has(self.spec.kafka.strimzi)",
+    )
+    .message("access.mode Shared is not for kafka.strimzi, where each service has a KafkaUser of its own; leave access out")
 }
 
 fn roster_rule() -> Rule {

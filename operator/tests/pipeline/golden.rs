@@ -7,13 +7,18 @@ use std::path::{Path, PathBuf};
 use contract::Service;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use kafka_admin::{ConnectOptions, SaslCredentials, SaslMechanism, Security, TlsOptions};
 use operator::build::labels::PipelineId;
-use operator::build::workload::Credentials;
+use operator::build::workload::{Credentials, KafkaIdentity};
+use operator::controller::clusters::Connection;
+use operator::controller::endpoint::endpoint;
 use operator::controller::pipeline::access::{Secrets, resolve};
 use operator::controller::pipeline::plan::{Plan, plan};
-use operator::controller::pipeline::principals::{Login, user_name};
+use operator::controller::pipeline::principals::user_name;
 use operator::controller::pipeline::validate::validate;
+use operator::controller::strimzi::Strimzi;
 use operator::crd::OrderPipeline;
+use operator::crd::kafka_ref::{KafkaRef, Protocol};
 use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
@@ -29,8 +34,6 @@ fn secret(name: &str, data: &[(&str, &str)]) -> (String, Secret) {
 
 fn secrets() -> Secrets {
     Secrets::from([
-        secret("kafka-credentials", &[("username", "admin"), ("password", "admin-password")]),
-        secret("kafka-ca", &[("ca.crt", "certificate")]),
         secret("registry-login", &[("user", "shop"), ("pass", "registry-password")]),
         secret(
             "postgres-admin",
@@ -54,15 +57,32 @@ fn objects(file: &Path) -> String {
         username: user_name(&valid.id, &valid.topic_defaults.prefix, service).into(),
         password: "kafka-password".into(),
     };
-    let login = |service| Login { credentials: credentials(service), rotation: None };
+    let identity = |service| KafkaIdentity { credentials: Some(credentials(service)), ..Default::default() };
     let managed = valid.services.iter().filter(|_| valid.managed_access.is_some());
-    let logins = managed.map(|service| (service.service, login(service.service))).collect();
-    let access = resolve(&valid, &secrets(), &passwords, &logins).unwrap();
+    let identities = managed.map(|service| (service.service, identity(service.service))).collect();
+    let connection = connection(&pipeline.spec.kafka);
+    let access = resolve(&valid, connection, &secrets(), &passwords, &identities).unwrap();
     let documents: Vec<String> = flatten(plan(&valid, &access))
         .iter()
         .map(|object| serde_saphyr::to_string(object).unwrap())
         .collect();
     documents.join("---\n")
+}
+
+/// What the Secrets that `kafka` names would lead to.
+fn connection(kafka: &KafkaRef) -> Connection {
+    let endpoint = endpoint(&Strimzi::default(), "shop", kafka).unwrap();
+    let mechanism = SaslMechanism::ScramSha512;
+    let sasl = SaslCredentials { mechanism, username: "admin".to_owned(), password: "admin-password".into() };
+    let security = match endpoint.protocol {
+        Protocol::Plaintext => Security::Plaintext,
+        Protocol::SaslSsl => {
+            let ca_pem = Some("-----BEGIN CERTIFICATE-----".to_owned());
+            Security::SaslSsl(TlsOptions { ca_pem, identity: None }, sasl)
+        }
+        other => panic!("no golden file has {other}"),
+    };
+    Connection { endpoint, options: ConnectOptions { security, ..ConnectOptions::plaintext("kafka:9092") } }
 }
 
 fn flatten(plan: Plan) -> Vec<Value> {

@@ -39,16 +39,26 @@ pub struct Applied;
 #[derive(Clone, Debug)]
 pub struct Owner {
     namespace: String,
-    reference: OwnerReference,
+    uid: String,
+    /// None where its objects are elsewhere: owner references do not reach beyond a namespace.
+    reference: Option<OwnerReference>,
 }
 
 impl Owner {
     /// `object` as an owner; none where the apiserver has not given it a uid.
     pub fn of<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(object: &K) -> Option<Self> {
-        Some(Self { namespace: object.namespace()?, reference: object.controller_owner_ref(&())? })
+        let reference = object.controller_owner_ref(&())?;
+        Some(Self { namespace: object.namespace()?, uid: reference.uid.clone(), reference: Some(reference) })
     }
 
-    /// Namespace of the owner, and so of all that belongs to it.
+    /// The same owner of objects in `namespace`. They are told to be its own by the label alone, and nobody collects
+    /// them when it is deleted.
+    #[must_use]
+    pub fn elsewhere(&self, namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), uid: self.uid.clone(), reference: None }
+    }
+
+    /// Namespace of all that belongs to it.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
@@ -71,7 +81,11 @@ impl Resources<Planned> {
 
     /// States that the owner may have objects of kind `K`: those that are not in the plan are removed.
     pub fn prune_kind<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&mut self) -> &mut Self {
-        let kind = ApiResource::erase::<K>(&());
+        self.prune(ApiResource::erase::<K>(&()))
+    }
+
+    /// The same of a kind that is known at run time only.
+    pub fn prune(&mut self, kind: ApiResource) -> &mut Self {
         self.kinds.insert(kind.plural.clone(), kind);
         self
     }
@@ -85,7 +99,6 @@ impl Resources<Planned> {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize,
     {
-        self.prune_kind::<K>();
         let kind = ApiResource::erase::<K>(&());
         let what = format!("{} {}", kind.kind, object.name_any());
         let encoding = |source| Error::Encoding { what, source };
@@ -94,15 +107,21 @@ impl Resources<Planned> {
         if let Some(fields) = json.as_object_mut() {
             fields.remove("status");
         }
-        let mut object: DynamicObject = serde_json::from_value(json).map_err(encoding)?;
+        let object: DynamicObject = serde_json::from_value(json).map_err(encoding)?;
+        Ok(self.add_dynamic(kind, object))
+    }
+
+    /// The same for an object of a kind that is known at run time only; it has no status.
+    pub fn add_dynamic(&mut self, kind: ApiResource, mut object: DynamicObject) -> &mut Self {
+        self.prune(kind.clone());
         object.types = Some(type_of(&kind));
         object.metadata.namespace = Some(self.owner.namespace.clone());
-        object.metadata.owner_references = Some(vec![self.owner.reference.clone()]);
-        object.labels_mut().insert(OWNER_LABEL.to_owned(), self.owner.reference.uid.clone());
+        object.metadata.owner_references = self.owner.reference.clone().map(|reference| vec![reference]);
+        object.labels_mut().insert(OWNER_LABEL.to_owned(), self.owner.uid.clone());
         let hash = difference::hash(&object);
         object.annotations_mut().insert(HASH_ANNOTATION.to_owned(), hash);
         self.objects.push((kind, object));
-        Ok(self)
+        self
     }
 
     /// Makes it so: creates and changes in order, then removes what is not planned. Makes no write for an
@@ -130,7 +149,7 @@ impl Resources<Planned> {
         &self,
         ctx: &Context,
     ) -> Result<BTreeMap<(String, String), (ApiResource, DynamicObject)>, Error> {
-        let mine = ListParams::default().labels(&format!("{OWNER_LABEL}={}", self.owner.reference.uid));
+        let mine = ListParams::default().labels(&format!("{OWNER_LABEL}={}", self.owner.uid));
         let lists = self.kinds.values().map(|kind| {
             let mine = &mine;
             async move {
@@ -168,6 +187,11 @@ impl Resources<Applied> {
             .iter()
             .filter(move |(kind, _)| *kind == wanted)
             .filter_map(|(_, object)| object.clone().try_parse().ok())
+    }
+
+    /// Every applied object, whatever its kind, in order.
+    pub fn objects(&self) -> impl Iterator<Item = &DynamicObject> {
+        self.objects.iter().map(|(_, object)| object)
     }
 
     /// How many objects there are.
@@ -225,8 +249,7 @@ async fn refuse_foreign(
     name: &str,
 ) -> Result<(), Error> {
     let found = api.get_opt(name).await.map_err(Error::kubernetes(format!("read {} {name}", kind.kind)))?;
-    let ours =
-        |object: &DynamicObject| object.owner_references().iter().any(|r| r.uid == owner.reference.uid);
+    let ours = |object: &DynamicObject| object.owner_references().iter().any(|r| r.uid == owner.uid);
     match found {
         Some(object) if !ours(&object) => {
             Err(Error::Foreign { kind: kind.kind.clone(), name: name.to_owned() })

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 
 use contract::Service;
 use k8s_openapi::api::core::v1::Secret;
+use kafka_admin::{ClientIdentity, SaslCredentials, Security, TlsOptions};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::principals::Logins;
+use super::principals::Identities;
 use super::validate::{ValidPipeline, ValidService};
 use crate::build::database_job::DatabaseAdmin;
 use crate::build::labels::PipelineId;
 use crate::build::secret::DATABASE_URL;
-use crate::build::workload::{Access, Credentials, short_hex};
+use crate::build::workload::{Access, Certificate, Credentials, KafkaIdentity, short_hex};
+use crate::controller::clusters::Connection;
+use crate::controller::endpoint::Endpoint;
 
 /// The Secrets of a pipeline's namespace that were looked for, by name; those that are not there are missing.
 pub type Secrets = BTreeMap<String, Secret>;
@@ -57,61 +60,54 @@ impl Unusable {
     /// One word for the condition.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Missing { .. } => "SecretMissing",
-            Self::MissingKey { .. } | Self::Malformed { .. } => "SecretInvalid",
+            Self::Missing { .. } => "SecretNotFound",
+            Self::MissingKey { .. } => "SecretKeyNotFound",
+            Self::Malformed { .. } => "SecretInvalid",
         }
     }
 }
 
-/// All that is secret in a pipeline.
+/// All that is secret in a pipeline, and where it is of use.
 #[derive(Clone, Debug)]
 pub struct PipelineAccess {
+    /// Where Kafka is.
+    pub kafka: Endpoint,
     /// For the Job that prepares the databases.
     pub admin: DatabaseAdmin,
     /// For each service its own.
     pub services: BTreeMap<Service, Access>,
 }
 
-const CREDENTIALS: &str = "kafka.bootstrap.security.credentials";
-const CA: &str = "kafka.bootstrap.security.ca";
 const DATABASE: &str = "database.secretRef";
 const REGISTRY: &str = "events.schemaRegistry.secretRef";
 
-/// The names of the Secrets that the pipeline's spec refers to.
+/// The names of the Secrets that the pipeline's spec refers to, those for Kafka left out
+/// ([`endpoint::secrets`](crate::controller::endpoint::secrets)).
 pub fn referenced(pipeline: &crate::crd::OrderPipelineSpec) -> impl Iterator<Item = &str> {
-    let security = &pipeline.kafka.bootstrap.security;
-    let credentials = security.credentials.iter().map(|credentials| credentials.secret_name.as_str());
-    let ca = security.ca.iter().map(|ca| ca.secret_name.as_str());
     let registry = pipeline.events.schema_registry.iter().filter_map(|registry| registry.secret_ref.as_ref());
     let registry = registry.map(|from| from.name.as_str());
-    credentials.chain(ca).chain(registry).chain([pipeline.database.secret_ref.name.as_str()])
+    registry.chain([pipeline.database.secret_ref.name.as_str()])
 }
 
 /// What each service of `pipeline` may know. `passwords` holds one for each of its services that has a database,
-/// `logins` what each has for Kafka where that is managed.
+/// `identities` as whom each speaks to Kafka where that is managed; elsewhere they do so as the operator does.
 ///
 /// # Errors
 /// The first Secret that does not say what it should.
 pub fn resolve(
     pipeline: &ValidPipeline,
+    connection: Connection,
     secrets: &Secrets,
     passwords: &BTreeMap<Service, SecretString>,
-    logins: &Logins,
+    identities: &Identities,
 ) -> Result<PipelineAccess, Unusable> {
-    let security = &pipeline.topic_defaults.kafka.bootstrap.security;
-    let operator_credentials = match &security.credentials {
-        Some(from) => Some(Credentials {
-            username: value(secrets, CREDENTIALS, &from.secret_name, &from.username_key)?,
-            password: value(secrets, CREDENTIALS, &from.secret_name, &from.password_key)?,
-        }),
-        None => None,
+    let shared = match pipeline.managed_access {
+        // Services that have users of their own never see the operator's.
+        Some(_) => KafkaIdentity::default(),
+        None => identity(&connection.options.security),
     };
-    // Services that have users of their own never see the operator's.
-    let shared_credentials = operator_credentials.filter(|_| pipeline.managed_access.is_none());
-    let kafka_ca = match &security.ca {
-        Some(from) => Some(value(secrets, CA, &from.secret_name, &from.key)?),
-        None => None,
-    };
+    let kafka_ca =
+        tls(&connection.options.security).and_then(|tls| tls.ca_pem.clone()).map(SecretString::from);
     let registry = pipeline.events.schema_registry.as_ref().and_then(|registry| registry.secret_ref.as_ref());
     let registry_credentials = match registry {
         Some(from) => Some(Credentials {
@@ -123,19 +119,43 @@ pub fn resolve(
     let (admin, url) = admin(pipeline, secrets)?;
     let services = pipeline.services.iter().map(|ValidService { service, .. }| {
         let url_with = |password| database_url(&url, &database_name(&pipeline.id, *service), password);
-        let own = logins.get(service);
         let access = Access {
             database_url: passwords.get(service).map(url_with),
-            kafka_credentials: own
-                .map(|login| login.credentials.clone())
-                .or_else(|| shared_credentials.clone()),
-            kafka_rotation: own.and_then(|login| login.rotation.clone()),
+            kafka: identities.get(service).unwrap_or(&shared).clone(),
             kafka_ca: kafka_ca.clone(),
             registry_credentials: registry_credentials.clone(),
         };
         (*service, access)
     });
-    Ok(PipelineAccess { admin, services: services.collect() })
+    Ok(PipelineAccess { kafka: connection.endpoint, admin, services: services.collect() })
+}
+
+fn tls(security: &Security) -> Option<&TlsOptions> {
+    match security {
+        Security::Ssl(tls) | Security::SaslSsl(tls, _) => Some(tls),
+        Security::Plaintext | Security::SaslPlaintext(_) => None,
+    }
+}
+
+/// As whom the operator speaks to Kafka.
+fn identity(security: &Security) -> KafkaIdentity {
+    let sasl = match security {
+        Security::SaslPlaintext(sasl) | Security::SaslSsl(_, sasl) => Some(sasl),
+        Security::Plaintext | Security::Ssl(_) => None,
+    };
+    let credentials = |sasl: &SaslCredentials| Credentials {
+        username: sasl.username.clone().into(),
+        password: sasl.password.clone(),
+    };
+    let certificate = |identity: &ClientIdentity| Certificate {
+        certificate: identity.certificate_pem.clone().into(),
+        key: identity.key_pem.clone(),
+    };
+    KafkaIdentity {
+        credentials: sasl.map(credentials),
+        certificate: tls(security).and_then(|tls| tls.identity.as_ref()).map(certificate),
+        rotation: None,
+    }
 }
 
 fn admin(pipeline: &ValidPipeline, secrets: &Secrets) -> Result<(DatabaseAdmin, Url), Unusable> {

@@ -10,13 +10,16 @@ use kube::runtime::events::EventType;
 
 use super::principals::{self, users_of};
 use super::status::{self, Report};
+use crate::controller::apply::Owner;
 use crate::controller::clusters::{Cluster, Resolved};
 use crate::controller::context::Context;
+use crate::controller::endpoint;
 use crate::controller::error::Error;
 use crate::controller::finalizer::{self, Cleanup};
 use crate::controller::outcome::Outcome;
 use crate::controller::status::{event, publish, write};
 use crate::crd::OrderPipeline;
+use crate::crd::kafka_ref::KafkaRef;
 
 /// Between two attempts to reach the cluster.
 const RETRY: Duration = Duration::from_secs(3);
@@ -32,14 +35,10 @@ pub(super) fn needed(pipeline: &OrderPipeline, managed: bool) -> Cleanup {
 /// [`Error::Kubernetes`] when the apiserver does not let it go.
 pub(super) async fn cleanup(pipeline: &OrderPipeline, ctx: &Context) -> Result<Outcome, Error> {
     let uid = pipeline.uid().unwrap_or_default();
-    let users = users_of(pipeline);
-    if finalizer::is_set(pipeline) && !users.is_empty() {
-        let removed = match cluster(pipeline, ctx).await {
-            Ok(cluster) => principals::revoke(&cluster, &users).await.map_err(|error| error.chain()),
-            Err(why) => Err(why),
-        };
-        let users = users.into_iter().collect::<Vec<_>>().join(", ");
-        let told = match (removed, time_left(pipeline, ctx, Timestamp::now())) {
+    let users: Vec<String> = users_of(pipeline).into_iter().collect();
+    if finalizer::is_set(pipeline) && may_have_users(pipeline) {
+        let users = users.join(", ");
+        let told = match (remove_users(pipeline, ctx).await, time_left(pipeline, ctx, Timestamp::now())) {
             (Ok(()), _) => {
                 event(EventType::Normal, "AccessRevoked", "Delete", &format!("removed from Kafka: {users}"))
             }
@@ -55,6 +54,22 @@ pub(super) async fn cleanup(pipeline: &OrderPipeline, ctx: &Context) -> Result<O
     finalizer::set(ctx, pipeline, Cleanup::NotNeeded).await?;
     ctx.principals.forget(&uid);
     Ok(Outcome::ready("Deleted", "what belongs to the pipeline is collected with it"))
+}
+
+/// `KafkaUser`s tell themselves whose they are; of others the status must.
+fn may_have_users(pipeline: &OrderPipeline) -> bool {
+    matches!(pipeline.spec.kafka, KafkaRef::Strimzi(_)) || !users_of(pipeline).is_empty()
+}
+
+async fn remove_users(pipeline: &OrderPipeline, ctx: &Context) -> Result<(), String> {
+    let removed = match (&pipeline.spec.kafka, Owner::of(pipeline)) {
+        (KafkaRef::Strimzi(reference), Some(owner)) => {
+            let (namespace, _) = endpoint::key(owner.namespace(), reference);
+            principals::strimzi::remove(ctx, &owner, &namespace).await
+        }
+        _ => principals::revoke(&*cluster(pipeline, ctx).await?, &users_of(pipeline)).await,
+    };
+    removed.map_err(|error| error.chain())
 }
 
 async fn wait(pipeline: &OrderPipeline, ctx: &Context, why: &str, left: Duration) -> Result<Outcome, Error> {

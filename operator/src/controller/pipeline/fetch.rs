@@ -16,7 +16,7 @@ use rand::distr::Alphanumeric;
 use secrecy::SecretString;
 
 use super::access::{self, Secrets};
-use super::principals::{self, Logins};
+use super::principals::{self, Identities};
 use super::validate::{ValidPipeline, ValidService};
 use crate::controller::apply::{OWNER_LABEL, Owner};
 use crate::controller::error::Error;
@@ -27,12 +27,12 @@ const PASSWORD_LENGTH: usize = 32;
 
 /// What a pass needs to know about the cluster.
 pub(super) struct Observed {
-    /// The Secrets that the spec names, as far as they exist.
+    /// The Secrets that the spec names for anything but Kafka, as far as they exist.
     pub secrets: Secrets,
     /// The password of each service's database role: the one it has, else a new one.
     pub passwords: BTreeMap<Service, SecretString>,
-    /// What each service's Secret lets it log in to Kafka with.
-    pub logins: Logins,
+    /// As whom each service's Secret lets it speak to Kafka.
+    pub identities: Identities,
     /// Names of our Deployments, and how many pods each is to have at the moment.
     pub deployments: BTreeMap<String, i32>,
 }
@@ -52,7 +52,7 @@ pub(super) async fn fetch(
     )
     .await?;
     let passwords = passwords(valid, &own);
-    Ok(Observed { secrets, passwords, logins: principals::held_in(&own), deployments })
+    Ok(Observed { secrets, passwords, identities: principals::held_in(&own), deployments })
 }
 
 async fn secrets(api: &Api<Secret>, pipeline: &OrderPipeline) -> Result<Secrets, Error> {

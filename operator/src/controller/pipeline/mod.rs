@@ -21,6 +21,7 @@ mod progress;
 mod services;
 mod status;
 pub mod validate;
+mod waking;
 
 #[cfg(test)]
 mod tests;
@@ -38,13 +39,13 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::Store;
 use kube::runtime::{Controller, WatchStreamExt, watcher};
 use tokio::sync::mpsc;
 
-use self::access::Unusable;
 use self::fetch::Observed;
 use self::plan::{Foundations, Plan, ServiceObjects, plan};
+use self::principals::Principals;
 use self::progress::{Progress, Tally};
 use self::status::{Applied, Report};
 use self::validate::{Problem, validate};
@@ -69,9 +70,11 @@ pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
     ctx.watches.expect(NAME);
     let (store, events) = runner::watch::<OrderPipeline>(&ctx);
     let ours = watcher::Config::default().labels(OWNER_LABEL);
-    let (named, peers) = (store.clone(), store.clone());
+    let peers = store.clone();
     let (wake, mut woken) = mpsc::channel(WAKE_QUEUE);
     let events = peers::waking_heirs(events, &ctx, &store, wake.clone());
+    let strimzi = waking::those_that_strimzi_concerns(&ctx, &store, wake.clone());
+    let reading = waking::those_that_read(&ctx, &store);
     let woken = futures::stream::poll_fn(move |cx| woken.poll_recv(cx));
     let controller = Controller::for_stream(events.touched_objects(), store.clone())
         .reconcile_on(woken)
@@ -86,9 +89,7 @@ pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
         .owns(ctx.watched::<NetworkPolicy>(), ours.clone())
         .owns(ctx.watched::<PodDisruptionBudget>(), ours)
         // Metadata only: which Secret changed is enough to know.
-        .watches(ctx.watched::<PartialObjectMeta<Secret>>(), watcher::Config::default(), move |secret| {
-            pipelines_naming(&named, &secret)
-        });
+        .watches(ctx.watched::<PartialObjectMeta<Secret>>(), watcher::Config::default(), reading);
     let pass = move |pipeline: Arc<OrderPipeline>, ctx: Arc<Context>| {
         let peers = peers.clone();
         async move { reconcile(&pipeline, &ctx, &peers).await }
@@ -97,24 +98,10 @@ pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
         tokio::select! {
             () = runner::run(NAME, controller, store, Arc::clone(&ctx), pass) => {}
             () = principals::watch(Arc::clone(&ctx), wake) => {}
+            () = strimzi => {}
         }
     }
     .boxed()
-}
-
-/// The pipelines whose spec names this Secret.
-fn pipelines_naming(
-    pipelines: &Store<OrderPipeline>,
-    secret: &PartialObjectMeta<Secret>,
-) -> Vec<ObjectRef<OrderPipeline>> {
-    let (name, namespace) = (secret.name_any(), secret.namespace());
-    pipelines
-        .state_filter(|pipeline| {
-            pipeline.namespace() == namespace && access::referenced(&pipeline.spec).any(|named| named == name)
-        })
-        .iter()
-        .map(|pipeline| ObjectRef::from_obj(&**pipeline))
-        .collect()
 }
 
 /// One pass: makes the cluster what the pipeline says, and the pipeline's status what came of it.
@@ -162,15 +149,22 @@ async fn advance(
     if let Some(updated) = finalizer::set(ctx, pipeline, cleanup).await? {
         *pipeline = updated;
     }
+    let connection = match ctx.clusters.connection(owner.namespace(), &pipeline.spec.kafka).await? {
+        Ok(connection) => connection,
+        Err(missing) => return Ok(Report::Blocked(waiting_for(missing.reason(), &missing))),
+    };
     let observed = fetch::fetch(&ctx.client, pipeline, &valid, owner).await?;
-    let principals = principals::ensure(ctx, pipeline, &valid, &observed.logins).await?;
-    let access = match access::resolve(&valid, &observed.secrets, &observed.passwords, &principals.logins) {
+    let held = &observed.identities;
+    let principals = principals::ensure(ctx, pipeline, &valid, &connection, owner, held).await?;
+    let (secrets, passwords) = (&observed.secrets, &observed.passwords);
+    let access = access::resolve(&valid, connection.clone(), secrets, passwords, &principals.identities);
+    let access = match access {
         Ok(access) => access,
-        Err(unusable) => return Ok(Report::Blocked(waiting_for(&unusable))),
+        Err(unusable) => return Ok(Report::Blocked(waiting_for(unusable.reason(), &unusable))),
     };
     let plan = plan(&valid, &access);
-    let applied = apply(pipeline, plan, &observed, principals.progress, owner, ctx).await?;
-    let applied = principals::revoke_leaving(ctx, pipeline, &valid, applied).await?;
+    let applied = apply(pipeline, plan, &observed, principals, owner, ctx).await?;
+    let applied = principals::revoke_leaving(ctx, pipeline, &valid, &connection, applied).await?;
     Ok(Report::Applied(Box::new(applied)))
 }
 
@@ -179,7 +173,7 @@ async fn apply(
     pipeline: &OrderPipeline,
     plan: Plan,
     observed: &Observed,
-    access: Progress,
+    principals: Principals,
     owner: &Owner,
     ctx: &Context,
 ) -> Result<Applied, Error> {
@@ -196,6 +190,7 @@ async fn apply(
         .as_ref()
         .and_then(|job| foundations.get::<Job>(job))
         .map_or(Progress::Done, |job| progress::job(&job));
+    let Principals { progress: access, users, .. } = principals;
     let all_there = [&topics.progress, &access, &database].into_iter().all(|part| *part == Progress::Done);
     let ready = if all_there { Foundations::Ready } else { Foundations::Pending };
 
@@ -207,7 +202,6 @@ async fn apply(
             .map_or_else(|| progress::held_back(&name), |found| progress::deployment(&found))
     });
     let prepared_by = job.filter(|_| database == Progress::Done);
-    let users = principals::users_of(pipeline);
     Ok(Applied { topics, access, users, services: Tally::of(services), database, prepared_by })
 }
 
@@ -289,9 +283,9 @@ fn invalid(problems: &[Problem]) -> Outcome {
     Outcome::stalled("InvalidSpec", told.join("; "))
 }
 
-/// The pipeline is woken when a Secret that it names appears or changes.
-fn waiting_for(unusable: &Unusable) -> Outcome {
-    Outcome::waiting(unusable.reason(), unusable.to_string(), STALLED_RETRY)
+/// The pipeline is woken when what it waits for appears or changes: a Secret, or Strimzi's `Kafka`.
+fn waiting_for(reason: &str, what: &dyn std::fmt::Display) -> Outcome {
+    Outcome::waiting(reason, what.to_string(), STALLED_RETRY)
 }
 
 /// An object that the API server will never take, or that is somebody else's, stays so until a person acts;

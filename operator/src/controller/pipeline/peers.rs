@@ -21,9 +21,11 @@ pub(super) fn older_claimant(
     pipeline: &OrderPipeline,
     peers: &Store<OrderPipeline>,
 ) -> Option<ObjectRef<OrderPipeline>> {
-    let servers = |pipeline: &OrderPipeline| ctx.clusters.identity(&pipeline.spec.kafka.bootstrap.servers);
+    let cluster = |pipeline: &OrderPipeline| {
+        ctx.clusters.identity(&pipeline.namespace().unwrap_or_default(), &pipeline.spec.kafka)
+    };
     let same_place = |peer: &OrderPipeline| {
-        peer.spec.topics.prefix == pipeline.spec.topics.prefix && servers(peer) == servers(pipeline)
+        peer.spec.topics.prefix == pipeline.spec.topics.prefix && cluster(peer) == cluster(pipeline)
     };
     let older = |peer: &Arc<OrderPipeline>| rank(peer) < rank(pipeline) && same_place(peer);
     let older = peers.state().into_iter().filter(older).min_by_key(|peer| rank(peer));

@@ -12,12 +12,13 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::access::PipelineAccess;
 use super::validate::{ValidPipeline, ValidService};
-use crate::build::secret::KAFKA_CA;
-use crate::build::workload::{ADMIN_PORT, Access, HTTP_PORT, KAFKA_CA_DIR, Workload};
+use crate::build::secret::{KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY};
+use crate::build::workload::{ADMIN_PORT, Access, HTTP_PORT, KAFKA_DIR, Workload};
 use crate::build::{
     autoscaler, config_map, database_job, deployment, disruption_budget, network_policy, secret, service,
     service_account, topic,
 };
+use crate::controller::endpoint::Endpoint;
 use crate::crd::KafkaTopic;
 use crate::crd::events::Format;
 
@@ -60,7 +61,9 @@ pub fn plan(pipeline: &ValidPipeline, access: &PipelineAccess) -> Plan {
     let workloads: Vec<Workload> = pipeline
         .services
         .iter()
-        .filter_map(|valid| Some(workload(pipeline, valid, access.services.get(&valid.service)?)))
+        .filter_map(|valid| {
+            Some(workload(pipeline, valid, &access.kafka, access.services.get(&valid.service)?))
+        })
         .collect();
     let topics = pipeline.topics.iter().map(|wanted| topic::build(id, &pipeline.topic_defaults, wanted));
     Plan {
@@ -109,37 +112,34 @@ pub enum Foundations {
     Pending,
 }
 
-fn workload(pipeline: &ValidPipeline, valid: &ValidService, access: &Access) -> Workload {
+fn workload(pipeline: &ValidPipeline, valid: &ValidService, kafka: &Endpoint, access: &Access) -> Workload {
     Workload {
         service: valid.service,
         image: pipeline.image.clone(),
         replicas: valid.replicas,
         autoscaling: valid.autoscaling,
         resources: valid.resources.clone(),
-        settings: settings(pipeline, valid, access),
+        settings: settings(pipeline, valid, kafka, access),
         extra_env: valid.env.clone(),
         access: access.clone(),
     }
 }
 
 /// The environment of a service, as far as it is no secret.
-fn settings(pipeline: &ValidPipeline, valid: &ValidService, access: &Access) -> BTreeMap<String, String> {
-    let bootstrap = &pipeline.topic_defaults.kafka.bootstrap;
+fn settings(
+    pipeline: &ValidPipeline,
+    valid: &ValidService,
+    kafka: &Endpoint,
+    access: &Access,
+) -> BTreeMap<String, String> {
     let mut settings = BTreeMap::from([
         ("ADMIN_ADDR", format!("0.0.0.0:{ADMIN_PORT}")),
         ("HTTP_ADDR", format!("0.0.0.0:{HTTP_PORT}")),
-        ("KAFKA_BOOTSTRAP_SERVERS", bootstrap.servers.clone()),
-        ("KAFKA_SECURITY_PROTOCOL", bootstrap.security.protocol.to_string()),
         ("LOG_LEVEL", "info".to_owned()),
         ("PIPELINE", pipeline.id.name.clone()),
         ("TOPIC_PREFIX", pipeline.topic_defaults.prefix.clone()),
     ]);
-    if bootstrap.security.protocol.has_sasl() {
-        settings.insert("KAFKA_SASL_MECHANISM", bootstrap.security.mechanism.to_string());
-    }
-    if access.kafka_ca.is_some() {
-        settings.insert("KAFKA_CA_FILE", format!("{KAFKA_CA_DIR}/{KAFKA_CA}"));
-    }
+    settings.extend(kafka_settings(kafka, access));
     // Nothing is said of the default, so that pipelines without a registry do not know of one.
     if let Some(registry) = &pipeline.events.schema_registry {
         settings.insert("SCHEMA_REGISTRY_URL", registry.url.clone());
@@ -162,4 +162,24 @@ fn settings(pipeline: &ValidPipeline, valid: &ValidService, access: &Access) -> 
     }
     settings.extend(valid.config.clone());
     settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// How a service connects to Kafka.
+fn kafka_settings(kafka: &Endpoint, access: &Access) -> BTreeMap<&'static str, String> {
+    let file = |key| format!("{KAFKA_DIR}/{key}");
+    let mut settings = BTreeMap::from([
+        ("KAFKA_BOOTSTRAP_SERVERS", kafka.servers.clone()),
+        ("KAFKA_SECURITY_PROTOCOL", kafka.protocol.to_string()),
+    ]);
+    if kafka.protocol.has_sasl() {
+        settings.insert("KAFKA_SASL_MECHANISM", kafka.mechanism.to_string());
+    }
+    if access.kafka_ca.is_some() {
+        settings.insert("KAFKA_CA_FILE", file(KAFKA_CA));
+    }
+    if access.kafka.certificate.is_some() {
+        settings.insert("KAFKA_CLIENT_CERTIFICATE_FILE", file(KAFKA_CERTIFICATE));
+        settings.insert("KAFKA_CLIENT_KEY_FILE", file(KAFKA_CERTIFICATE_KEY));
+    }
+    settings
 }

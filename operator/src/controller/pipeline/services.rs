@@ -104,7 +104,7 @@ fn config(
 }
 
 /// Variables that the operator sets for every service; what each means stands in the services' own help.
-const OURS: [&str; 20] = [
+const OURS: [&str; 22] = [
     "ADMIN_ADDR",
     "ADMIN_DATABASE_URL",
     DATABASE_URL,
@@ -112,6 +112,8 @@ const OURS: [&str; 20] = [
     "HTTP_ADDR",
     "KAFKA_BOOTSTRAP_SERVERS",
     "KAFKA_CA_FILE",
+    "KAFKA_CLIENT_CERTIFICATE_FILE",
+    "KAFKA_CLIENT_KEY_FILE",
     KAFKA_PASSWORD,
     "KAFKA_SASL_MECHANISM",
     "KAFKA_SECURITY_PROTOCOL",

@@ -7,15 +7,21 @@ use std::collections::BTreeMap;
 use contract::{Service, Topic};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kafka_admin::ScramMechanism;
+use kafka_admin::{
+    ClientIdentity, ConnectOptions, SaslCredentials, SaslMechanism, ScramMechanism, Security, TlsOptions,
+};
 use rstest::rstest;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::access::{Secrets, Unusable, database_name, password_in, resolve};
-use super::principals::Logins;
-use super::validate::ValidPipeline;
+use super::principals::Identities;
+use super::validate::{ManagedAccess, ValidPipeline};
 use super::*;
 use crate::build::secret;
+use crate::build::workload::Access;
+use crate::controller::clusters::Connection;
+use crate::controller::endpoint::endpoint;
+use crate::controller::strimzi::Strimzi;
 use crate::crd::OrderPipelineSpec;
 
 const MINIMAL: &str = "
@@ -58,6 +64,17 @@ fn secret(data: &[(&str, &str)]) -> Secret {
 
 fn secrets(url: &str) -> Secrets {
     Secrets::from([("postgres-admin".to_owned(), secret(&[("url", url)]))])
+}
+
+/// A Kafka that asks nobody who they are.
+fn plain() -> Connection {
+    connection(MINIMAL, Security::Plaintext)
+}
+
+/// What the Secrets that `kafka` of a spec names would lead to.
+fn connection(spec_: &str, security: Security) -> Connection {
+    let endpoint = endpoint(&Strimzi::default(), "shop", &spec(spec_).kafka).unwrap();
+    Connection { endpoint, options: ConnectOptions { security, ..ConnectOptions::plaintext("kafka:9092") } }
 }
 
 fn passwords() -> BTreeMap<Service, SecretString> {
@@ -210,7 +227,7 @@ fn a_subset_has_the_topics_that_its_services_read_or_write() {
 fn a_service_gets_the_admin_s_server_with_its_own_role_and_database() {
     let url = "postgres://admin:hunter2@db.example:5433/postgres?sslmode=require";
 
-    let access = resolve(&valid("{}"), &secrets(url), &passwords(), &Logins::new()).unwrap();
+    let access = resolve(&valid("{}"), plain(), &secrets(url), &passwords(), &Identities::new()).unwrap();
 
     assert_eq!(
         access.services[&Service::Order].database_url.as_ref().unwrap().expose_secret(),
@@ -222,7 +239,8 @@ fn a_service_gets_the_admin_s_server_with_its_own_role_and_database() {
 fn a_password_is_found_again_in_the_secret_that_was_made_from_it() {
     let pipeline = valid("{}");
     let access =
-        resolve(&pipeline, &secrets("postgres://a:b@db/postgres"), &passwords(), &Logins::new()).unwrap();
+        resolve(&pipeline, plain(), &secrets("postgres://a:b@db/postgres"), &passwords(), &Identities::new())
+            .unwrap();
 
     let made = &plan(&pipeline, &access).secrets[0];
 
@@ -245,7 +263,8 @@ fn a_password_is_found_again_in_the_secret_that_was_made_from_it() {
      postgres://user:password@host:5432/postgres; correct it"
 )]
 fn a_secret_of_no_use_is_named_and_not_shown(#[case] secrets: Secrets, #[case] told: &str) {
-    let unusable: Unusable = resolve(&valid("{}"), &secrets, &passwords(), &Logins::new()).unwrap_err();
+    let unusable: Unusable =
+        resolve(&valid("{}"), plain(), &secrets, &passwords(), &Identities::new()).unwrap_err();
 
     assert_eq!(unusable.to_string(), told);
 }
@@ -272,8 +291,14 @@ fn databases_of_different_pipelines_never_meet() {
 fn only_pods_roll_whose_configuration_changed(#[case] change: &str, #[case] rolled: &[Service]) {
     let templates = |change: &str| {
         let pipeline = valid(change);
-        let access =
-            resolve(&pipeline, &secrets("postgres://a:b@db/postgres"), &passwords(), &Logins::new()).unwrap();
+        let access = resolve(
+            &pipeline,
+            plain(),
+            &secrets("postgres://a:b@db/postgres"),
+            &passwords(),
+            &Identities::new(),
+        )
+        .unwrap();
         let workloads = plan(&pipeline, &access).workloads;
         workloads.into_iter().map(|objects| (objects.service, objects.deployment.spec.unwrap().template))
     };
@@ -287,7 +312,7 @@ fn only_pods_roll_whose_configuration_changed(#[case] change: &str, #[case] roll
 fn the_database_job_is_another_one_exactly_when_its_inputs_are() {
     let name = |change: &str, url: &str| {
         let pipeline = valid(change);
-        let access = resolve(&pipeline, &secrets(url), &passwords(), &Logins::new()).unwrap();
+        let access = resolve(&pipeline, plain(), &secrets(url), &passwords(), &Identities::new()).unwrap();
         plan(&pipeline, &access).job.unwrap().metadata.name.unwrap()
     };
     let first = name("{}", "postgres://a:b@db/postgres");
@@ -302,7 +327,8 @@ fn a_service_without_a_database_is_given_none_and_needs_no_job() {
     let others = "order: {enabled: false}, inventory: {enabled: false}, notification: {enabled: false}";
     let pipeline = valid(&format!("services: {{order-analytics: {{}}, {others}}}"));
     let access =
-        resolve(&pipeline, &secrets("postgres://a:b@db/postgres"), &passwords(), &Logins::new()).unwrap();
+        resolve(&pipeline, plain(), &secrets("postgres://a:b@db/postgres"), &passwords(), &Identities::new())
+            .unwrap();
 
     let plan = plan(&pipeline, &access);
 
@@ -329,12 +355,13 @@ fn a_changelog_has_as_many_partitions_as_its_input() {
 const SCRAM: &str = "kafka: {bootstrap: {security: {protocol: SASL_PLAINTEXT, credentials: {secretName: kafka-credentials}}}}";
 
 #[rstest]
-#[case::by_default("{}", Some(ScramMechanism::Sha512))]
+#[case::by_default("{}", Some(ManagedAccess::Scram(ScramMechanism::Sha512)))]
 #[case::shared("access: {mode: Shared}", None)]
-fn access_is_managed_where_services_log_in_with_scram(
-    #[case] change: &str,
-    #[case] managed: Option<ScramMechanism>,
-) {
+#[case::strimzis(
+    "kafka: {bootstrap: null, strimzi: {cluster: main, listener: tls}}",
+    Some(ManagedAccess::Strimzi)
+)]
+fn access_is_managed_where_users_can_be_made(#[case] change: &str, #[case] managed: Option<ManagedAccess>) {
     let mut spec: serde_json::Value = serde_json::to_value(spec(SCRAM)).unwrap();
     lay_over(&mut spec, serde_saphyr::from_str(change).unwrap());
 
@@ -343,13 +370,47 @@ fn access_is_managed_where_services_log_in_with_scram(
     assert_eq!(valid.managed_access, managed);
 }
 
+/// As the operator connects.
+fn operators() -> Security {
+    let mechanism = SaslMechanism::ScramSha512;
+    let sasl = SaslCredentials { mechanism, username: "admin".to_owned(), password: "admin-password".into() };
+    let (certificate_pem, key_pem) = ("certificate".to_owned(), "key".into());
+    let identity = Some(ClientIdentity { certificate_pem, key_pem });
+    Security::SaslSsl(TlsOptions { ca_pem: Some("authority".to_owned()), identity }, sasl)
+}
+
 #[test]
 fn a_service_with_a_user_of_its_own_never_gets_the_operators() {
-    let mut secrets = secrets("postgres://a:b@db/postgres");
-    let operators = secret(&[("username", "admin"), ("password", "admin-password")]);
-    secrets.insert("kafka-credentials".to_owned(), operators);
+    let connection = connection(SCRAM, operators());
+    let secrets = secrets("postgres://a:b@db/postgres");
 
-    let access = resolve(&valid(SCRAM), &secrets, &passwords(), &Logins::new()).unwrap();
+    let access = resolve(&valid(SCRAM), connection, &secrets, &passwords(), &Identities::new()).unwrap();
 
-    assert!(access.services.values().all(|access| access.kafka_credentials.is_none()));
+    for Access { kafka, kafka_ca, .. } in access.services.values() {
+        assert!(kafka.credentials.is_none() && kafka.certificate.is_none());
+        assert_eq!(kafka_ca.as_ref().unwrap().expose_secret(), "authority");
+    }
+}
+
+#[test]
+fn a_shared_login_and_certificate_are_mounted_and_named() {
+    let change = SCRAM.replace("SASL_PLAINTEXT", "SASL_SSL") + "\naccess: {mode: Shared}";
+    let connection = connection(&change, operators());
+    let secrets = secrets("postgres://a:b@db/postgres");
+    let access = resolve(&valid(&change), connection, &secrets, &passwords(), &Identities::new()).unwrap();
+
+    let plan = plan(&valid(&change), &access);
+
+    let data = plan.secrets[0].data.as_ref().unwrap();
+    assert_eq!(data[secret::KAFKA_USERNAME].0, b"admin");
+    assert_eq!(
+        (&data[secret::KAFKA_CERTIFICATE].0[..], &data[secret::KAFKA_CA].0[..]),
+        (&b"certificate"[..], &b"authority"[..])
+    );
+    let settings = plan.workloads[0].config_map.data.as_ref().unwrap();
+    assert_eq!(settings["KAFKA_CLIENT_KEY_FILE"], "/run/orderpipeline/kafka/tls.key");
+    let pod = plan.workloads[0].deployment.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
+    let volume = pod.volumes.as_ref().unwrap()[0].secret.as_ref().unwrap();
+    let files = volume.items.as_ref().unwrap().iter().map(|item| item.path.as_str());
+    assert_eq!(files.collect::<Vec<_>>(), ["ca.crt", "tls.crt", "tls.key"]);
 }

@@ -16,7 +16,7 @@ use crate::build::labels::PipelineId;
 use crate::build::topic::{TopicDefaults, WantedTopic};
 use crate::build::workload::Autoscaling;
 use crate::crd::events::{EventsSpec, Format};
-use crate::crd::kafka_ref::Mechanism;
+use crate::crd::kafka_ref::{Bootstrap, KafkaRef, Mechanism, Security};
 use crate::crd::order_pipeline::{
     AccessMode, OrderPipelineSpec, Profile, SecretKeyRef, TopicOverride, TopicsSpec,
 };
@@ -36,12 +36,21 @@ pub struct ValidPipeline {
     pub saga: Saga,
     /// How events are written.
     pub events: EventsSpec,
-    /// For which mechanism the services' Kafka users get passwords; none where access is not managed.
-    pub managed_access: Option<ScramMechanism>,
+    /// Who makes the services' Kafka users; none where access is not managed.
+    pub managed_access: Option<ManagedAccess>,
     /// Where the PostgreSQL admin URL stands.
     pub database: SecretKeyRef,
     /// The image of all services.
     pub image: String,
+}
+
+/// Who makes the services' Kafka users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ManagedAccess {
+    /// The operator, in Kafka, with passwords for this mechanism.
+    Scram(ScramMechanism),
+    /// Strimzi, as `KafkaUser`s say.
+    Strimzi,
 }
 
 /// One service of a [`ValidPipeline`].
@@ -134,7 +143,7 @@ pub fn validate(
 }
 
 fn check_kafka(spec: &OrderPipelineSpec, problems: &mut Vec<Problem>) {
-    let security = &spec.kafka.bootstrap.security;
+    let KafkaRef::Bootstrap(Bootstrap { security, .. }) = &spec.kafka else { return };
     if security.protocol.has_sasl() && security.credentials.is_none() {
         problems.push(Problem::new(
             "kafka.bootstrap.security.credentials",
@@ -147,25 +156,37 @@ fn check_kafka(spec: &OrderPipelineSpec, problems: &mut Vec<Problem>) {
 }
 
 /// Managed is the default wherever it is possible: whoever says nothing gets the fewest rights.
-fn managed_access(spec: &OrderPipelineSpec, problems: &mut Vec<Problem>) -> Option<ScramMechanism> {
-    let security = &spec.kafka.bootstrap.security;
-    let scram = match security.mechanism {
+fn managed_access(spec: &OrderPipelineSpec, problems: &mut Vec<Problem>) -> Option<ManagedAccess> {
+    let possible = match &spec.kafka {
+        KafkaRef::Strimzi(_) => Some(ManagedAccess::Strimzi),
+        KafkaRef::Bootstrap(bootstrap) => scram(&bootstrap.security).map(ManagedAccess::Scram),
+    };
+    let mut problem = |message| problems.push(Problem::new("access.mode", message));
+    match (spec.access.as_ref().and_then(|access| access.mode), possible) {
+        (Some(AccessMode::Shared), Some(ManagedAccess::Strimzi)) => {
+            problem(
+                "is Shared, which is not for kafka.strimzi: each service has a KafkaUser there; leave access out",
+            );
+            None
+        }
+        (Some(AccessMode::Managed), None) => {
+            problem(
+                "is Managed, which needs a Kafka that services log in to with SASL and SCRAM; set it to Shared",
+            );
+            None
+        }
+        (Some(AccessMode::Shared), _) => None,
+        (Some(AccessMode::Managed) | None, possible) => possible,
+    }
+}
+
+fn scram(security: &Security) -> Option<ScramMechanism> {
+    let mechanism = match security.mechanism {
         Mechanism::ScramSha256 => Some(ScramMechanism::Sha256),
         Mechanism::ScramSha512 => Some(ScramMechanism::Sha512),
         Mechanism::Plain => None,
     };
-    let scram = scram.filter(|_| security.protocol.has_sasl());
-    match spec.access.as_ref().and_then(|access| access.mode) {
-        Some(AccessMode::Shared) => None,
-        Some(AccessMode::Managed) if scram.is_none() => {
-            problems.push(Problem::new(
-                "access.mode",
-                "is Managed, which needs a Kafka that services log in to with SASL and SCRAM; set it to Shared",
-            ));
-            None
-        }
-        Some(AccessMode::Managed) | None => scram,
-    }
+    mechanism.filter(|_| security.protocol.has_sasl())
 }
 
 fn check_events(events: &EventsSpec, problems: &mut Vec<Problem>) {

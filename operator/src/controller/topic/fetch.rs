@@ -112,8 +112,10 @@ fn older_claimant(
 ) -> Option<ObjectRef<KafkaTopic>> {
     let name = effective_name(topic);
     let same_cluster = |peer: &KafkaTopic| {
-        let servers = |topic: &KafkaTopic| ctx.clusters.identity(&topic.spec.kafka.bootstrap.servers);
-        servers(peer) == servers(topic)
+        let cluster = |topic: &KafkaTopic| {
+            ctx.clusters.identity(&topic.namespace().unwrap_or_default(), &topic.spec.kafka)
+        };
+        cluster(peer) == cluster(topic)
     };
     // The name first: it tells nearly all of them apart, and every pass asks all peers.
     let older =

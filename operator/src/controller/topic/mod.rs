@@ -7,6 +7,8 @@
 //! | `Synced` | | the topic is as the spec says |
 //! | `Creating`, `Propagating` | Reconciling | under way |
 //! | `SecretNotFound`, `SecretKeyNotFound` | Reconciling | something that `spec.kafka` names is missing |
+//! | `KafkaNotFound`, `ListenerUnusable`, `ListenerPending` | Reconciling | Strimzi's `Kafka` is not there, or not as it must be |
+//! | `KafkaNotAllowed` | Reconciling | Strimzi's `Kafka` does not let objects of this namespace use it |
 //! | `BrokerUnreachable`, `KafkaError`, `KubernetesError`, `ForbiddenByKubernetes` | Reconciling | being retried |
 //! | `TopicNotFound`, `TopicAppeared` | Reconciling | the topic came or went meanwhile; being retried |
 //! | `DeletionBlocked` | Reconciling | the topic cannot be deleted yet; the object is let go within a bound |
@@ -32,33 +34,33 @@ pub mod pending;
 pub mod plan;
 pub mod registry;
 pub mod status;
-pub mod strimzi;
 pub mod validate;
+mod waking;
 
-use std::future::ready;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures::{Stream, TryStreamExt};
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use kube::ResourceExt;
+use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::Controller;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{WatchStreamExt, watcher};
 use tokio::sync::mpsc;
 
 use self::fetch::{Absent, CREATING, Fetched};
 use self::observed::ObservedTopic;
 use self::plan::{Claim, Memory, Plan};
 use self::validate::{ValidatedTopic, effective_name};
+use super::connection::Missing;
 use super::context::Context;
 use super::error::Error;
 use super::finalizer::{self, Cleanup};
 use super::outcome::Outcome;
+use super::runner;
 use super::status::{event, publish, write};
-use super::{connection, runner};
 use crate::crd::KafkaTopic;
 use crate::crd::conditions::Explanation;
 use crate::crd::kafka_topic::{AdoptionPolicy, DeletionPolicy, ReconcilePolicy};
@@ -92,52 +94,26 @@ impl Pass {
     }
 }
 
-/// Runs the controller until shutdown.
-pub async fn run(ctx: Arc<Context>) {
+/// Runs the controller until shutdown; [`strimzi::watch`](super::strimzi::watch) has to run beside it.
+pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
     ctx.watches.expect(NAME);
     let (store, events) = runner::watch::<KafkaTopic>(&ctx);
     let (wake, mut woken) = mpsc::channel(WAKE_QUEUE);
-    let trigger = forgetting_the_deleted(events, &ctx, &store, wake.clone()).applied_objects();
+    let trigger = waking::heirs_of_the_deleted(events, &ctx, &store, wake.clone()).applied_objects();
     let woken =
         futures::stream::poll_fn(move |cx| -> Poll<Option<ObjectRef<KafkaTopic>>> { woken.poll_recv(cx) });
     let controller = Controller::for_stream(trigger, store.clone()).reconcile_on(woken);
     let peers = store.clone();
     let pass = move |topic, ctx| reconcile(topic, ctx, peers.clone());
-    let (claimed, waking) = (store.clone(), wake.clone());
-    let strimzi = strimzi::watch(&ctx, move |topic| {
-        for object in strimzi::naming(&claimed, topic) {
-            // A full queue is no loss: whoever is stalled looks again by itself, as does everybody in time.
-            let _ = waking.try_send(object);
+    let strimzi = waking::those_that_strimzi_concerns(&ctx, &store, wake.clone());
+    async move {
+        tokio::select! {
+            () = runner::run(NAME, controller, store, Arc::clone(&ctx), pass) => {}
+            () = drift::watch(Arc::clone(&ctx), wake) => {}
+            () = strimzi => {}
         }
-    });
-    tokio::select! {
-        () = runner::run(NAME, controller, store, Arc::clone(&ctx), pass) => {}
-        () = drift::watch(Arc::clone(&ctx), wake) => {}
-        () = strimzi => {}
     }
-}
-
-/// Drops what is known of deleted objects, and wakes those that waited for the name of their topic.
-fn forgetting_the_deleted<S>(
-    events: S,
-    ctx: &Arc<Context>,
-    store: &Store<KafkaTopic>,
-    wake: mpsc::Sender<ObjectRef<KafkaTopic>>,
-) -> impl Stream<Item = watcher::Result<watcher::Event<KafkaTopic>>> + Send + use<S>
-where
-    S: Stream<Item = watcher::Result<watcher::Event<KafkaTopic>>> + Send,
-{
-    let (ctx, store) = (Arc::clone(ctx), store.clone());
-    events.try_filter_map(move |event| {
-        if let watcher::Event::Delete(gone) = &event {
-            ctx.topics.forget(&gone.uid().unwrap_or_default());
-            for heir in strimzi::naming(&store, Some(&effective_name(gone))) {
-                // A full queue is no loss: stalled objects look again by themselves.
-                let _ = wake.try_send(heir);
-            }
-        }
-        ready(Ok(Some(event)))
-    })
+    .boxed()
 }
 
 /// One pass over one object.
@@ -302,7 +278,7 @@ fn nothing_to_go_by(wanted: &ValidatedTopic, absent: Absent) -> Outcome {
                 wanted.name
             ),
         ),
-        Absent::Missing(missing @ connection::Missing::Credentials(_)) => {
+        Absent::Missing(missing @ Missing::Credentials(_)) => {
             Outcome::stalled(missing.reason(), missing.to_string())
         }
         Absent::Missing(missing) => Outcome::waiting(missing.reason(), missing.to_string(), MISSING_RETRY),

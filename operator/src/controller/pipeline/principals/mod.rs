@@ -13,31 +13,37 @@
 //!   new one and the end of the rollout old pods keep the connections they have, and cannot open others; a rollout
 //!   takes an old pod away only when a new one is ready. Brokers that end sessions
 //!   (`connections.max.reauth.ms`, off by default) should grant more than a rollout takes.
+//!
+//! Where Strimzi runs the cluster, its User Operator does all this, from `KafkaUser`s: see [`strimzi`].
 
 mod drift;
+mod held;
 mod kafka;
 mod registry;
+pub(super) mod strimzi;
 mod wanted;
 
 pub(crate) use drift::watch;
+pub(super) use held::held_in;
 pub(super) use kafka::revoke;
 pub use registry::PrincipalRegistry;
-pub(super) use wanted::held_in;
 pub use wanted::{ROTATE_ANNOTATION, user_name};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use contract::Service;
+use kafka_admin::ScramMechanism;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
 use self::registry::Entry;
 use self::wanted::Wanted;
 use super::progress::Progress;
-use super::validate::ValidPipeline;
-use crate::build::workload::Credentials;
-use crate::controller::clusters::{Cluster, Resolved};
+use super::validate::{ManagedAccess, ValidPipeline, ValidService};
+use crate::build::workload::{Credentials, KafkaIdentity};
+use crate::controller::apply::Owner;
+use crate::controller::clusters::{Cluster, Connection};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::pipeline::status::{self, Applied};
@@ -45,66 +51,99 @@ use crate::crd::OrderPipeline;
 use crate::crd::conditions::Explanation;
 use crate::crd::order_pipeline::AccessStatus;
 
-/// The credentials that a service's Secret holds or gets, and which rotation they are of.
+/// As whom each service speaks to Kafka.
+pub type Identities = BTreeMap<Service, KafkaIdentity>;
+
+/// A user with a password of our making, and which rotation that is of.
 #[derive(Clone, Debug)]
-pub struct Login {
+struct Login {
     /// User and password.
-    pub credentials: Credentials,
+    credentials: Credentials,
     /// Value of [`ROTATE_ANNOTATION`] that the password was made for.
-    pub rotation: Option<String>,
+    rotation: Option<String>,
 }
 
-/// By service.
-pub type Logins = BTreeMap<Service, Login>;
+type Logins = BTreeMap<Service, Login>;
 
 /// How far a pipeline's users are.
 pub(super) struct Principals {
     /// How far.
     pub progress: Progress,
-    /// What the services log in with: the new credentials once Kafka knows them, else those they had.
-    pub logins: Logins,
+    /// As whom the services speak to Kafka: the new ones once Kafka knows them, else those they were.
+    pub identities: Identities,
+    /// The users that belong to the pipeline.
+    pub users: BTreeSet<String>,
 }
 
-/// Sees to it that Kafka has the users of `valid`, with their passwords and ACLs, and nothing else of theirs. Asks
-/// Kafka nothing while all of it is as a pass or a look in bulk left it.
-///
-/// New users are noted in the status of `pipeline` first.
+/// Sees to it that Kafka has the users of `valid`, with their passwords and ACLs, and nothing else of theirs.
 ///
 /// # Errors
-/// [`Error::Kubernetes`] when a Secret cannot be read or the status not be written. What Kafka refuses is no error
-/// but the progress: it does not hold back what has nothing to do with it.
+/// [`Error::Kubernetes`] when the apiserver cannot be asked or told. What Kafka refuses is no error but the progress:
+/// it does not hold back what has nothing to do with it.
 pub(super) async fn ensure(
     ctx: &Context,
     pipeline: &mut OrderPipeline,
     valid: &ValidPipeline,
-    held: &Logins,
+    connection: &Connection,
+    owner: &Owner,
+    held: &Identities,
 ) -> Result<Principals, Error> {
-    let not_yet = |progress| Ok(Principals { progress, logins: held.clone() });
-    let uid = pipeline.uid().unwrap_or_default();
-    let Some(mechanism) = valid.managed_access else {
-        ctx.principals.forget(&uid);
-        return Ok(Principals { progress: Progress::Done, logins: Logins::new() });
-    };
-    let kafka = &valid.topic_defaults.kafka;
-    let cluster = match ctx.clusters.resolve(&valid.id.namespace, kafka).await? {
-        Resolved::Cluster(cluster) => cluster,
-        Resolved::Missing(missing) => {
-            return not_yet(Progress::Pending(Explanation::new(missing.reason(), missing.to_string())));
+    match (valid.managed_access, &connection.endpoint.strimzi) {
+        (Some(ManagedAccess::Strimzi), Some(cluster)) => {
+            let place = strimzi::Place { cluster, namespace: &connection.endpoint.namespace, owner };
+            strimzi::ensure(ctx, pipeline, valid, place, held).await
         }
-    };
+        (Some(ManagedAccess::Scram(mechanism)), _) => {
+            let (progress, identities) = scram(ctx, pipeline, valid, connection, mechanism, held).await?;
+            Ok(Principals { progress, identities, users: users_of(pipeline) })
+        }
+        (Some(ManagedAccess::Strimzi) | None, _) => {
+            ctx.principals.forget(&pipeline.uid().unwrap_or_default());
+            let users = users_of(pipeline);
+            Ok(Principals { progress: Progress::Done, identities: Identities::new(), users })
+        }
+    }
+}
+
+/// The users that are ours to make. Asks Kafka nothing while all of it is as a pass or a look in bulk left it; new
+/// users are noted in the status of `pipeline` first.
+async fn scram(
+    ctx: &Context,
+    pipeline: &mut OrderPipeline,
+    valid: &ValidPipeline,
+    connection: &Connection,
+    mechanism: ScramMechanism,
+    held: &Identities,
+) -> Result<(Progress, Identities), Error> {
+    let uid = pipeline.uid().unwrap_or_default();
+    let cluster = ctx.clusters.cluster(&connection.options)?;
     let rotation = pipeline.annotations().get(ROTATE_ANNOTATION).cloned();
-    let wanted = Wanted::of(valid, mechanism, rotation, held);
+    let logins: Logins =
+        held.iter().filter_map(|(service, held)| Some((*service, Login::of(held)?))).collect();
+    let wanted = Wanted::of(valid, mechanism, rotation, &logins);
+    let identities = || wanted.logins.iter().map(|(service, login)| (*service, login.identity())).collect();
     let fingerprint = wanted.fingerprint(cluster.key());
     if ctx.principals.is_settled(&uid, &fingerprint) {
-        return Ok(Principals { progress: Progress::Done, logins: wanted.logins });
+        return Ok((Progress::Done, identities()));
     }
     ctx.principals.forget(&uid);
-    if let Err(progress) = put_right(ctx, pipeline, &cluster, &wanted, held).await? {
-        return not_yet(progress);
+    if let Err(progress) = put_right(ctx, pipeline, &cluster, &wanted, &logins).await? {
+        return Ok((progress, held.clone()));
     }
     let object = ObjectRef::from_obj(&*pipeline);
     ctx.principals.settle(&uid, Entry::of(object, cluster, &wanted, fingerprint));
-    Ok(Principals { progress: Progress::Done, logins: wanted.logins })
+    Ok((Progress::Done, identities()))
+}
+
+impl Login {
+    fn of(held: &KafkaIdentity) -> Option<Self> {
+        Some(Self { credentials: held.credentials.clone()?, rotation: held.rotation.clone() })
+    }
+
+    fn identity(&self) -> KafkaIdentity {
+        let (credentials, rotation) = (Some(self.credentials.clone()), self.rotation.clone());
+        KafkaIdentity { credentials, certificate: None, rotation }
+    }
 }
 
 /// Makes Kafka what `wanted` says; the inner error says how far that got.
@@ -117,6 +156,11 @@ async fn put_right(
 ) -> Result<Result<(), Progress>, Error> {
     if let Err(error) = cluster.reachable().await {
         return Ok(Err(kafka::not_done(&error)));
+    }
+    // After the cluster has answered: its id tells it from others.
+    ctx.strimzi.until_known().await;
+    if let Some(kafka) = ctx.strimzi.with_user_operator(cluster) {
+        return Ok(Err(conflict(&kafka)));
     }
     let ours = users_of(pipeline);
     let held: BTreeSet<String> = held.values().map(wanted::user_of).collect();
@@ -156,36 +200,47 @@ async fn claim(
 /// that left may meet a refusal while they end, which repeats a delivery at worst.
 ///
 /// # Errors
-/// [`Error::Kubernetes`] when a Secret cannot be read.
+/// [`Error::Kafka`] when there is no client for the cluster.
 pub(super) async fn revoke_leaving(
     ctx: &Context,
     pipeline: &OrderPipeline,
     valid: &ValidPipeline,
+    connection: &Connection,
     applied: Applied,
 ) -> Result<Applied, Error> {
-    let prefix = &valid.topic_defaults.prefix;
-    let services = valid.services.iter().filter(|_| valid.managed_access.is_some());
-    let wanted: BTreeSet<String> =
-        services.map(|service| user_name(&valid.id, prefix, service.service)).collect();
+    let wanted: BTreeSet<String> = match valid.managed_access {
+        // Those that left are gone with their KafkaUsers.
+        Some(ManagedAccess::Strimzi) => return Ok(applied),
+        Some(ManagedAccess::Scram(_)) => {
+            let user = |valid_service: &ValidService| {
+                user_name(&valid.id, &valid.topic_defaults.prefix, valid_service.service)
+            };
+            valid.services.iter().map(user).collect()
+        }
+        None => BTreeSet::new(),
+    };
     let leaving: BTreeSet<String> = users_of(pipeline).difference(&wanted).cloned().collect();
     let in_use = valid.managed_access.is_none() && applied.services.progress != Progress::Done;
     if leaving.is_empty() || in_use || applied.access != Progress::Done {
         return Ok(applied);
     }
-    let kafka = &valid.topic_defaults.kafka;
-    let access = match ctx.clusters.resolve(&valid.id.namespace, kafka).await? {
-        Resolved::Missing(missing) => {
-            Progress::Pending(Explanation::new(missing.reason(), missing.to_string()))
+    let cluster = ctx.clusters.cluster(&connection.options)?;
+    match revoke(&cluster, &leaving).await {
+        Ok(()) => {
+            tracing::info!(?leaving, "removed users from Kafka");
+            Ok(Applied { users: wanted, ..applied })
         }
-        Resolved::Cluster(cluster) => match revoke(&cluster, &leaving).await {
-            Ok(()) => {
-                tracing::info!(?leaving, "removed users from Kafka");
-                return Ok(Applied { users: wanted, ..applied });
-            }
-            Err(error) => kafka::not_done(&error),
-        },
-    };
-    Ok(Applied { access, ..applied })
+        Err(error) => Ok(Applied { access: kafka::not_done(&error), ..applied }),
+    }
+}
+
+/// Strimzi's User Operator would remove, within minutes, every user that we make.
+fn conflict(kafka: &str) -> Progress {
+    let message = format!(
+        "the User Operator of Strimzi's Kafka {kafka} removes users that are not its own: name the cluster by \
+         spec.kafka.strimzi, or set spec.access.mode to Shared"
+    );
+    Progress::Failed(Explanation::new("UserOperatorConflict", message))
 }
 
 fn taken(user: &str) -> Progress {

@@ -1,18 +1,15 @@
 //! The users that a pipeline should have: names, passwords, ACLs. Asks nobody.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use contract::Service;
-use k8s_openapi::api::core::v1::Secret;
 use kafka_admin::{AclBinding, Principal, ScramMechanism};
-use kube::ResourceExt;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use super::{Login, Logins};
 use crate::build::labels::PipelineId;
 use crate::build::rights;
-use crate::build::secret::{KAFKA_PASSWORD, KAFKA_USERNAME, ROTATED_ANNOTATION};
 use crate::build::workload::{Credentials, short_hex};
 use crate::controller::pipeline::fetch::new_password;
 use crate::controller::pipeline::validate::ValidPipeline;
@@ -92,18 +89,6 @@ fn login(user: String, rotation: Option<String>, held: Option<&Login>) -> Login 
         credentials: Credentials { username: SecretString::from(user), password: new_password() },
         rotation,
     })
-}
-
-/// The credentials in the Secret of each service that are of our making, which only Secrets of ours hold.
-pub(in crate::controller::pipeline) fn held_in(secrets: &BTreeMap<Service, Secret>) -> Logins {
-    secrets.iter().filter_map(|(service, secret)| Some((*service, held(secret)?))).collect()
-}
-
-fn held(secret: &Secret) -> Option<Login> {
-    let data = secret.data.as_ref()?;
-    let text = |key| Some(SecretString::from(String::from_utf8(data.get(key)?.0.clone()).ok()?));
-    let credentials = Credentials { username: text(KAFKA_USERNAME)?, password: text(KAFKA_PASSWORD)? };
-    Some(Login { credentials, rotation: secret.annotations().get(ROTATED_ANNOTATION).cloned() })
 }
 
 #[cfg(test)]

@@ -1,0 +1,254 @@
+//! The services' users where Strimzi runs the cluster: a `KafkaUser` for each, in the namespace of its `Kafka`, from
+//! which Strimzi's User Operator makes the user, its ACLs and a Secret. The operator waits for them, and gives each
+//! service what stands in that Secret in one of its own, in the pipeline's namespace.
+//!
+//! - **Whose a user is**: its label says so. A `KafkaUser` of another maker is never touched (`UserTaken`).
+//! - **Rotation**: the User Operator makes new credentials when the Secret is gone. It is deleted once per rotation:
+//!   while what it holds is what the service has had since before.
+
+use contract::Service;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Preconditions};
+use kube::{Api, ResourceExt};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::wanted::ROTATE_ANNOTATION;
+use super::{Identities, Principals};
+use crate::build::kafka_user;
+use crate::build::workload::{Certificate, Credentials, KafkaIdentity};
+use crate::controller::apply::{self, Owner, Resources};
+use crate::controller::context::Context;
+use crate::controller::endpoint::{StrimziCluster, USER_CERTIFICATE, USER_KEY, USER_PASSWORD};
+use crate::controller::error::Error;
+use crate::controller::pipeline::progress::{Progress, Tally};
+use crate::controller::pipeline::validate::ValidPipeline;
+use crate::controller::strimzi::objects::Authentication;
+use crate::controller::strimzi::{GROUP, Strimzi};
+use crate::crd::OrderPipeline;
+use crate::crd::conditions::Explanation;
+
+/// Where the users of a pipeline are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    /// The cluster.
+    pub cluster: &'a StrimziCluster,
+    /// Its namespace, which its User Operator watches.
+    pub namespace: &'a str,
+    /// Whose they are.
+    pub owner: &'a Owner,
+}
+
+/// Sees to it that there are `KafkaUser`s for the services of `valid` and no others, and takes over what Strimzi makes
+/// of them.
+///
+/// # Errors
+/// [`Error::Kubernetes`] when the apiserver does not do what is asked.
+pub(super) async fn ensure(
+    ctx: &Context,
+    pipeline: &OrderPipeline,
+    valid: &ValidPipeline,
+    place: Place<'_>,
+    held: &Identities,
+) -> Result<Principals, Error> {
+    let (applied, services) = match apply(ctx, valid, place).await {
+        Ok(found) => found,
+        Err(Error::Foreign { name, .. }) => return Ok(waiting(taken(place.namespace, &name), held)),
+        Err(error) => return Err(error),
+    };
+    let rotation = pipeline.annotations().get(ROTATE_ANNOTATION);
+    let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), place.namespace);
+    let mut identities = Identities::new();
+    let mut all = Vec::new();
+    for (service, user) in services.into_iter().zip(applied.objects()) {
+        let held = held.get(&service);
+        let (progress, identity) = match issued(&secrets, place, user).await? {
+            Err(progress) => (progress, None),
+            Ok((secret, issued)) => match turn(rotation, held, issued) {
+                Turn::Take(identity) => (Progress::Done, Some(identity)),
+                Turn::Renew => (renew(&secrets, &secret).await?, None),
+            },
+        };
+        all.push(progress);
+        if let Some(identity) = identity.or_else(|| held.cloned()) {
+            identities.insert(service, identity);
+        }
+    }
+    let users = applied.objects().map(ResourceExt::name_any).collect();
+    Ok(Principals { progress: Tally::of(all).progress, identities, users })
+}
+
+/// Deletes every user of `owner` in `namespace`.
+///
+/// # Errors
+/// [`Error::Kubernetes`] when the apiserver does not do what is asked.
+pub(in crate::controller::pipeline) async fn remove(
+    ctx: &Context,
+    owner: &Owner,
+    namespace: &str,
+) -> Result<(), Error> {
+    ctx.strimzi.until_known().await;
+    // Where Strimzi is gone its objects are.
+    let Some(kind) = kind(&ctx.strimzi) else { return Ok(()) };
+    let mut none = Resources::of(owner.elsewhere(namespace));
+    none.prune(kind);
+    none.apply(ctx).await.map(drop)
+}
+
+/// The users as the apiserver has them, and of which services they are, in the same order.
+async fn apply(
+    ctx: &Context,
+    valid: &ValidPipeline,
+    place: Place<'_>,
+) -> Result<(Resources<apply::Applied>, Vec<Service>), Error> {
+    let mut resources = Resources::of(place.owner.elsewhere(place.namespace));
+    let mut services = Vec::new();
+    // There is no cluster without the kind: its own is of the same group.
+    if let Some(kind) = kind(&ctx.strimzi) {
+        resources.prune(kind.clone());
+        let prefix = &valid.topic_defaults.prefix;
+        for service in valid.services.iter().map(|valid| valid.service) {
+            if let Some(user) = kafka_user::maybe_build(&valid.id, service, prefix, place.cluster, &kind) {
+                resources.add_dynamic(kind.clone(), user);
+                services.push(service);
+            }
+        }
+    }
+    Ok((resources.apply(ctx).await?, services))
+}
+
+fn kind(strimzi: &Strimzi) -> Option<ApiResource> {
+    strimzi
+        .version()
+        .map(|version| ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, version, "KafkaUser")))
+}
+
+/// What Strimzi made of `user`, and the Secret that it stands in; the inner error says how far it is.
+async fn issued(
+    secrets: &Api<Secret>,
+    place: Place<'_>,
+    user: &DynamicObject,
+) -> Result<Result<(Secret, KafkaIdentity), Progress>, Error> {
+    let told = match Told::of(user) {
+        Ok(told) => told,
+        Err(why) => return Ok(Err(not_ready(place, user, &why))),
+    };
+    let read = format!("read Secret {}/{}", place.namespace, told.secret);
+    let secret = secrets.get_opt(&told.secret).await.map_err(Error::kubernetes(read))?;
+    let identity = secret.as_ref().and_then(|secret| identity(secret, place.cluster, &told.username));
+    Ok(secret.zip(identity).ok_or_else(|| not_ready(place, user, "its Secret is not there yet")))
+}
+
+/// What the status of a user that is ready says.
+struct Told {
+    username: String,
+    secret: String,
+}
+
+impl Told {
+    /// # Errors
+    /// Why it is not ready.
+    fn of(user: &DynamicObject) -> Result<Self, String> {
+        let status = user.data.get("status").ok_or("Strimzi has not looked at it yet")?;
+        let text = |key: &str| status.get(key).and_then(Value::as_str).map(str::to_owned);
+        let observed = status.get("observedGeneration").and_then(Value::as_i64);
+        if observed.is_some() && observed != user.metadata.generation {
+            return Err("Strimzi has not looked at its latest version yet".to_owned());
+        }
+        let conditions = status.get("conditions").and_then(Value::as_array).into_iter().flatten();
+        let mut ready = false;
+        for condition in conditions {
+            // Failures are a condition of their own, `NotReady`, or `Ready` that is False.
+            match (condition["type"].as_str(), condition["status"].as_str()) {
+                (Some("Ready"), Some("True")) => ready = true,
+                (Some("NotReady"), Some("True")) | (Some("Ready"), Some("False")) => {
+                    let told = |key: &str| condition[key].as_str().unwrap_or_default().to_owned();
+                    return Err(format!("{}: {}", told("reason"), told("message")));
+                }
+                _ => {}
+            }
+        }
+        match (ready, text("username"), text("secret")) {
+            (true, Some(username), Some(secret)) => Ok(Self { username, secret }),
+            _ => Err("Strimzi is at it".to_owned()),
+        }
+    }
+}
+
+fn identity(secret: &Secret, cluster: &StrimziCluster, username: &str) -> Option<KafkaIdentity> {
+    let text = |key| {
+        let bytes = secret.data.as_ref()?.get(key)?;
+        Some(SecretString::from(String::from_utf8(bytes.0.clone()).ok()?))
+    };
+    match cluster.authentication {
+        Authentication::Scram => {
+            let credentials = Credentials { username: username.into(), password: text(USER_PASSWORD)? };
+            Some(KafkaIdentity { credentials: Some(credentials), ..KafkaIdentity::default() })
+        }
+        Authentication::Tls => {
+            let certificate = Certificate { certificate: text(USER_CERTIFICATE)?, key: text(USER_KEY)? };
+            Some(KafkaIdentity { certificate: Some(certificate), ..KafkaIdentity::default() })
+        }
+        Authentication::None | Authentication::Other(_) => None,
+    }
+}
+
+/// What becomes of what Strimzi issued.
+enum Turn {
+    /// The service gets it.
+    Take(KafkaIdentity),
+    /// Another one is to be made first.
+    Renew,
+}
+
+fn turn(rotation: Option<&String>, held: Option<&KafkaIdentity>, issued: KafkaIdentity) -> Turn {
+    let had = held.filter(|held| held.credentials.is_some() || held.certificate.is_some());
+    let before = had.and_then(|held| held.rotation.as_ref());
+    match (rotation, had) {
+        (Some(_), Some(held)) if rotation != before && same(held, &issued) => Turn::Renew,
+        // To remove the annotation asks for nothing.
+        _ => Turn::Take(KafkaIdentity { rotation: rotation.or(before).cloned(), ..issued }),
+    }
+}
+
+fn same(one: &KafkaIdentity, other: &KafkaIdentity) -> bool {
+    let password =
+        |of: &KafkaIdentity| of.credentials.as_ref().map(|it| it.password.expose_secret().to_owned());
+    let key = |of: &KafkaIdentity| of.certificate.as_ref().map(|it| it.key.expose_secret().to_owned());
+    password(one) == password(other) && key(one) == key(other)
+}
+
+/// Has Strimzi make new credentials: it does when there are none.
+async fn renew(secrets: &Api<Secret>, secret: &Secret) -> Result<Progress, Error> {
+    let name = secret.name_any();
+    let (uid, resource_version) = (secret.uid(), secret.resource_version());
+    let params = DeleteParams::default().preconditions(Preconditions { uid, resource_version });
+    match secrets.delete(&name, &params).await {
+        Ok(_) => tracing::info!(secret = name, "deleted, so that Strimzi makes new credentials"),
+        Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => {}
+        Err(error) => return Err(Error::kubernetes(format!("delete Secret {name}"))(error)),
+    }
+    let message = format!("Strimzi is to make new credentials in Secret {name}");
+    Ok(Progress::Pending(Explanation::new("AccessPending", message)))
+}
+
+fn not_ready(place: Place<'_>, user: &DynamicObject, why: &str) -> Progress {
+    let mut message = format!("KafkaUser {}/{} is not ready: {why}", place.namespace, user.name_any());
+    if !place.cluster.has_user_operator {
+        message.push_str(
+            "; its Kafka has no spec.entityOperator.userOperator, so there may be nobody who makes users",
+        );
+    }
+    Progress::Pending(Explanation::new("KafkaUserPending", message))
+}
+
+fn taken(namespace: &str, user: &str) -> Progress {
+    let message = format!(
+        "there is a KafkaUser {namespace}/{user} that this pipeline did not create; delete it if nobody needs it"
+    );
+    Progress::Failed(Explanation::new("UserTaken", message))
+}
+
+fn waiting(progress: Progress, held: &Identities) -> Principals {
+    Principals { progress, identities: held.clone(), users: std::collections::BTreeSet::new() }
+}

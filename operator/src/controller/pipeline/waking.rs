@@ -1,0 +1,69 @@
+//! What wakes pipelines besides changes of their own and of what belongs to them: a Secret that they read, and what
+//! Strimzi says of clusters and users.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::mpsc;
+
+use super::access;
+use crate::build::kafka_user;
+use crate::build::labels::PipelineId;
+use crate::controller::context::Context;
+use crate::controller::endpoint::{self, endpoint};
+use crate::controller::strimzi::{Change, Key};
+use crate::crd::OrderPipeline;
+
+/// From a Secret that changed to the pipelines that read it.
+pub(super) fn those_that_read(
+    ctx: &Arc<Context>,
+    store: &Store<OrderPipeline>,
+) -> impl Fn(PartialObjectMeta<Secret>) -> Vec<ObjectRef<OrderPipeline>> + Send + Sync + use<> {
+    let (ctx, store) = (Arc::clone(ctx), store.clone());
+    move |secret| {
+        let secret: Key = (secret.namespace().unwrap_or_default(), secret.name_any());
+        ctx.clusters.forget_secret(&secret);
+        let all = store.state();
+        let reading = all.iter().filter(|pipeline| reads(&ctx, pipeline, &secret));
+        reading.map(|pipeline| ObjectRef::from_obj(&**pipeline)).collect()
+    }
+}
+
+fn reads(ctx: &Context, pipeline: &OrderPipeline, (namespace, name): &Key) -> bool {
+    let own = pipeline.namespace().unwrap_or_default();
+    if own == *namespace && access::referenced(&pipeline.spec).any(|named| named == name) {
+        return true;
+    }
+    let Ok(endpoint) = endpoint(&ctx.strimzi, &own, &pipeline.spec.kafka) else { return false };
+    if endpoint.namespace != *namespace {
+        return false;
+    }
+    let id = PipelineId { namespace: own, name: pipeline.name_any() };
+    let mut services = contract::Service::ALL.iter();
+    endpoint::secrets(&endpoint).any(|named| named == name)
+        || (endpoint.strimzi.is_some() && services.any(|service| kafka_user::name(&id, *service) == *name))
+}
+
+/// Wakes, for as long as it is polled, the pipelines whose cluster or users Strimzi said something about.
+pub(super) fn those_that_strimzi_concerns(
+    ctx: &Context,
+    store: &Store<OrderPipeline>,
+    wake: mpsc::Sender<ObjectRef<OrderPipeline>>,
+) -> impl Future<Output = ()> + Send + use<> {
+    let store = store.clone();
+    ctx.strimzi.changes().each(move |change| {
+        let concerns = |pipeline: &OrderPipeline| match change {
+            Change::Topic(_) => false,
+            Change::User(owner) => pipeline.uid().as_deref() == Some(owner),
+            Change::Everything => true,
+        };
+        for pipeline in store.state().iter().filter(|pipeline| concerns(pipeline)) {
+            // A full queue is no loss: whoever waits looks again by itself.
+            let _ = wake.try_send(ObjectRef::from_obj(&**pipeline));
+        }
+    })
+}

@@ -1,0 +1,175 @@
+//! What Strimzi says of its Kafka clusters, topics and users, where its kinds are served: kept by watches, so that a
+//! pass asks nobody.
+//!
+//! - A topic that Strimzi's `KafkaTopic` names is left to it: two operators that both look after one topic undo each
+//!   other's work for ever.
+//! - A `Kafka` says where its listeners are, how one logs in, and which namespaces may use it ([`objects::Kafka`]).
+//! - Its User Operator removes every user and ACL that no `KafkaUser` asks for. On its clusters the services' users are
+//!   `KafkaUser`s therefore; those of ours are watched, to know when they are ready.
+
+pub mod objects;
+mod watching;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::{broadcast, watch};
+
+pub use self::objects::Key;
+use self::objects::{Kafka, Topic};
+pub use self::watching::watch;
+use super::clusters::Cluster;
+
+/// The group of Strimzi's kinds.
+pub const GROUP: &str = "kafka.strimzi.io";
+/// Label: the cluster that a topic or a user belongs to.
+pub const CLUSTER_LABEL: &str = "strimzi.io/cluster";
+
+/// Changes that may wait to be looked at; whoever is so far behind looks at everything.
+const CHANGES: usize = 1024;
+
+/// What changed about Strimzi's objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A topic of this name got, or lost, an owner.
+    Topic(String),
+    /// A user of the pipeline with this uid.
+    User(String),
+    /// A cluster, or more than can be told.
+    Everything,
+}
+
+/// What Strimzi looks after.
+#[derive(Debug)]
+pub struct Strimzi {
+    topics: Mutex<HashMap<Key, Topic>>,
+    kafkas: Mutex<HashMap<Key, Kafka>>,
+    version: Mutex<Option<&'static str>>,
+    known: watch::Sender<bool>,
+    changes: broadcast::Sender<Change>,
+}
+
+impl Default for Strimzi {
+    fn default() -> Self {
+        Self {
+            topics: Mutex::default(),
+            kafkas: Mutex::default(),
+            version: Mutex::default(),
+            known: watch::Sender::new(false),
+            changes: broadcast::Sender::new(CHANGES),
+        }
+    }
+}
+
+impl Strimzi {
+    /// Waits until it is known what Strimzi looks after, so that nothing of it is touched by mistake.
+    pub async fn until_known(&self) {
+        // The sender lives as long as this does.
+        let _ = self.known.subscribe().wait_for(|known| *known).await;
+    }
+
+    /// The changes from now on.
+    pub fn changes(&self) -> Changes {
+        Changes(self.changes.subscribe())
+    }
+
+    /// The newest version in which Strimzi's kinds are served, where they are.
+    pub fn version(&self) -> Option<&'static str> {
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Strimzi's object for the topic `name` of `cluster`, as `namespace/name`.
+    pub fn owner(&self, name: &str, cluster: &Cluster) -> Option<String> {
+        let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        let kafkas = self.kafkas.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut owners = topics.iter().filter(|(_, topic)| {
+            topic.name == name && is(&topic.kafka, kafkas.get(&topic.kafka), cluster.id(), cluster.servers())
+        });
+        owners.next().map(|((namespace, object), _)| format!("{namespace}/{object}"))
+    }
+
+    /// The cluster of Strimzi's with this namespace and name.
+    pub fn kafka(&self, key: &Key) -> Option<Kafka> {
+        self.kafkas.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// The `Kafka` that `cluster` is, as `namespace/name`, where a User Operator removes the users that are not its own.
+    pub fn with_user_operator(&self, cluster: &Cluster) -> Option<String> {
+        let kafkas = self.kafkas.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = kafkas.iter().filter(|(key, kafka)| {
+            kafka.has_user_operator && is(key, Some(kafka), cluster.id(), cluster.servers())
+        });
+        found.next().map(|((namespace, name), _)| format!("{namespace}/{name}"))
+    }
+
+    fn tell(&self, change: Change) {
+        // Nobody may listen.
+        let _ = self.changes.send(change);
+    }
+
+    fn forget(&self) {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.kafkas.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.tell(Change::Everything);
+    }
+}
+
+/// Changes of Strimzi's objects.
+#[derive(Debug)]
+pub struct Changes(broadcast::Receiver<Change>);
+
+impl Changes {
+    /// Calls `react` for each change, for as long as it is polled.
+    pub async fn each(mut self, react: impl Fn(&Change)) {
+        loop {
+            match self.0.recv().await {
+                Ok(change) => react(&change),
+                Err(broadcast::error::RecvError::Lagged(_)) => react(&Change::Everything),
+                // The sender lives as long as the operator.
+                Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// Whether Strimzi's cluster `key` is the one with this id, or at these addresses.
+///
+/// A cluster of which nothing is known is told by the names that Strimzi gives its Services.
+fn is(key: &Key, kafka: Option<&Kafka>, id: Option<String>, servers: &str) -> bool {
+    let (namespace, name) = key;
+    let known = kafka.cloned().unwrap_or_default();
+    if let (Some(theirs), Some(ours)) = (&known.cluster_id, &id) {
+        return theirs == ours;
+    }
+    let (prefix, place) = (format!("{name}-kafka-"), format!("bootstrap.{namespace}"));
+    let service = |address: &str| {
+        let rest = address.strip_prefix(&prefix).and_then(|rest| rest.split_once(&place));
+        rest.is_some_and(|(_, rest)| rest.starts_with(['.', ':']))
+    };
+    servers.split(',').any(|address| known.has_address(address) || service(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::objects::Listener;
+    use super::*;
+
+    #[test]
+    fn clusters_are_told_by_id_then_by_address_then_by_service() {
+        let main = ("kafka".to_owned(), "main".to_owned());
+        let listener = Listener { servers: Some("main.example:9094".to_owned()), ..Listener::default() };
+        let listeners = [("external".to_owned(), listener)].into();
+        let known = Kafka { cluster_id: Some("one".to_owned()), listeners, ..Kafka::default() };
+        let id = |id: &str| Some(id.to_owned());
+
+        assert!(is(&main, Some(&known), id("one"), "elsewhere:9092"));
+        assert!(!is(&main, Some(&known), id("two"), "main.example:9094"));
+        assert!(is(&main, Some(&known), None, "other:1,main.example:9094"));
+        assert!(is(&main, None, id("one"), "main-kafka-bootstrap.kafka.svc:9093"));
+        assert!(is(&main, None, id("one"), "main-kafka-tls-bootstrap.kafka.svc.cluster.local:9093"));
+        assert!(!is(&main, None, id("one"), "main-kafka-bootstrap.other.svc:9093"));
+        assert!(!is(&main, None, id("one"), "main-kafka-bootstrap.kafka-2.svc:9093"));
+        assert!(!is(&main, None, id("one"), "kafka:9092"));
+    }
+}

@@ -1,0 +1,196 @@
+//! The watches of Strimzi's kinds. They come and go with Strimzi: whether they are there is asked now and then.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::watch;
+
+use super::objects::{Kafka, Key, Topic, User};
+use super::{Change, GROUP};
+use crate::controller::apply::OWNER_LABEL;
+use crate::controller::context::Context;
+
+/// Strimzi's API versions, the newer first; both have all that is read here.
+const VERSIONS: [&str; 2] = ["v1", "v1beta2"];
+/// Whether Strimzi is there is asked so often; it comes and goes with a platform, not with a topic.
+const DISCOVERY_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Keeps what is known up to date, until shutdown.
+pub async fn watch(ctx: &Context) {
+    tokio::select! {
+        () = discover(ctx) => {}
+        () = ctx.shutdown.cancelled() => {}
+    }
+}
+
+async fn discover(ctx: &Context) {
+    loop {
+        match served(&ctx.client).await {
+            Ok(Some(version)) => {
+                tracing::info!(version, "Strimzi is there; what it looks after is left to it");
+                *ctx.strimzi.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
+                follow(ctx, version).await;
+                ctx.strimzi.forget();
+            }
+            Ok(None) => {
+                ctx.strimzi.known.send_replace(true);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "whether Strimzi is there is not known, will be asked again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+        }
+        tokio::time::sleep(DISCOVERY_INTERVAL).await;
+    }
+}
+
+/// The newest version in which Strimzi's topics are served, if they are.
+async fn served(client: &Client) -> kube::Result<Option<&'static str>> {
+    let groups = client.list_api_groups().await?.groups;
+    let Some(group) = groups.into_iter().find(|group| group.name == GROUP) else { return Ok(None) };
+    for version in VERSIONS {
+        if group.versions.iter().any(|served| served.version == version) {
+            let resources = client.list_api_group_resources(&format!("{GROUP}/{version}")).await?.resources;
+            return Ok(resources.iter().any(|resource| resource.name == "kafkatopics").then_some(version));
+        }
+    }
+    Ok(None)
+}
+
+/// Follows all kinds until one of them is no longer to be had.
+async fn follow(ctx: &Context, version: &str) {
+    let strimzi = &ctx.strimzi;
+    let users = Mutex::default();
+    let (topics_listed, kafkas_listed) = (watch::Sender::new(false), watch::Sender::new(false));
+    let both_listed = async {
+        // The senders live as long as this future.
+        let _ = kafkas_listed.subscribe().wait_for(|listed| *listed).await;
+        let _ = topics_listed.subscribe().wait_for(|listed| *listed).await;
+        strimzi.known.send_replace(true);
+        std::future::pending::<()>().await
+    };
+    let topics = Mirror {
+        api: api(ctx, version, "KafkaTopic"),
+        selector: watcher::Config::default(),
+        read: Topic::of,
+        change: |topic: &Topic| Change::Topic(topic.name.clone()),
+        known: &strimzi.topics,
+    };
+    let kafkas = Mirror {
+        api: api(ctx, version, "Kafka"),
+        selector: watcher::Config::default(),
+        read: Kafka::of,
+        change: |_: &Kafka| Change::Everything,
+        known: &strimzi.kafkas,
+    };
+    let users = Mirror {
+        api: api(ctx, version, "KafkaUser"),
+        selector: watcher::Config::default().labels(OWNER_LABEL),
+        read: User::of,
+        change: |user: &User| Change::User(user.owner.clone()),
+        known: &users,
+    };
+    // Without them it is only later that users are seen to be ready.
+    let of_users = async {
+        users.run(ctx, &watch::Sender::new(false)).await;
+        std::future::pending::<()>().await
+    };
+    tokio::select! {
+        () = topics.run(ctx, &topics_listed) => {}
+        () = kafkas.run(ctx, &kafkas_listed) => {}
+        () = of_users => {}
+        () = both_listed => {}
+    }
+    // Not to be had: that must not keep anybody from working.
+    strimzi.known.send_replace(true);
+}
+
+fn api(ctx: &Context, version: &str, kind: &str) -> Api<DynamicObject> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, version, kind));
+    match &ctx.settings.namespace {
+        Some(namespace) => Api::namespaced_with(ctx.client.clone(), namespace, &resource),
+        None => Api::all_with(ctx.client.clone(), &resource),
+    }
+}
+
+/// Keeps in `known` what `read` makes of each object of a kind, and tells of changes.
+struct Mirror<'a, T> {
+    api: Api<DynamicObject>,
+    selector: watcher::Config,
+    read: fn(&DynamicObject) -> Option<T>,
+    change: fn(&T) -> Change,
+    known: &'a Mutex<HashMap<Key, T>>,
+}
+
+impl<T: Clone + PartialEq> Mirror<'_, T> {
+    /// Ends when the kind is not served any more, or may not be read.
+    async fn run(self, ctx: &Context, listed: &watch::Sender<bool>) {
+        let mut events = watcher(self.api.clone(), self.selector.clone()).default_backoff().boxed();
+        let mut listing: BTreeMap<Key, Option<T>> = BTreeMap::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Init) => listing.clear(),
+                Ok(watcher::Event::InitApply(object)) => {
+                    listing.insert(key(&object), (self.read)(&object));
+                }
+                Ok(watcher::Event::InitDone) => {
+                    self.replace(ctx, std::mem::take(&mut listing));
+                    listed.send_replace(true);
+                }
+                Ok(watcher::Event::Apply(object)) => self.put(ctx, key(&object), (self.read)(&object)),
+                Ok(watcher::Event::Delete(object)) => self.put(ctx, key(&object), None),
+                Err(error) if lost(&error) => {
+                    tracing::warn!(%error, "Strimzi's objects can no longer be watched");
+                    return;
+                }
+                Err(error) => tracing::debug!(%error, "watch failed, will be resumed"),
+            }
+        }
+    }
+
+    /// Knows these objects from now on, and no others.
+    fn replace(&self, ctx: &Context, listing: BTreeMap<Key, Option<T>>) {
+        let gone: Vec<Key> = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.keys().filter(|key| !listing.contains_key(*key)).cloned().collect()
+        };
+        gone.into_iter().for_each(|key| self.put(ctx, key, None));
+        listing.into_iter().for_each(|(key, value)| self.put(ctx, key, value));
+    }
+
+    fn put(&self, ctx: &Context, key: Key, value: Option<T>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match value.clone() {
+            Some(value) => known.insert(key, value),
+            None => known.remove(&key),
+        };
+        drop(known);
+        if before != value {
+            // Both: a topic may have got another name.
+            for one in [before, value].into_iter().flatten() {
+                ctx.strimzi.tell((self.change)(&one));
+            }
+        }
+    }
+}
+
+fn key(object: &DynamicObject) -> Key {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// Whether the apiserver says that there is no such kind, or that it is not for us.
+fn lost(error: &watcher::Error) -> bool {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status,
+        watcher::Error::WatchError(status) => status,
+        _ => return false,
+    };
+    status.is_not_found() || status.is_forbidden()
+}
