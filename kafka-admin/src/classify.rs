@@ -10,7 +10,7 @@ pub(crate) const SUCCESS: i32 = 0;
 /// The client library could not log in.
 pub(crate) const AUTHENTICATION_FAILED: i32 = Known::RD_KAFKA_RESP_ERR__AUTHENTICATION as i32;
 /// The client library could not agree on TLS with the broker.
-pub(crate) const TLS_FAILED: i32 = Known::RD_KAFKA_RESP_ERR__SSL as i32;
+const TLS_FAILED: i32 = Known::RD_KAFKA_RESP_ERR__SSL as i32;
 /// The client library is connected to no broker.
 pub(crate) const ALL_BROKERS_DOWN: i32 = Known::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as i32;
 
@@ -77,6 +77,14 @@ const BROKER_BUSY: &[Known] = &[
     Known::RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT,
 ];
 
+/// Whether a connection failed because one side refuses the other's TLS.
+///
+/// In TLS 1.3 a client is done with the handshake before the broker looks at its certificate, or misses it: the library
+/// then tells a refusal as a broken connection, and only the words of OpenSSL give it away.
+pub(crate) fn is_tls_failure(code: i32, message: &str) -> bool {
+    code == TLS_FAILED || message.contains(":SSL routines:")
+}
+
 /// The error that `code` with `message` is; `name` is Kafka's name of the code.
 pub(crate) fn classify(code: i32, name: &str, message: String) -> Error {
     let is = |known: Known| known as i32 == code;
@@ -126,6 +134,18 @@ mod tests {
 
         assert_eq!(error, Error::Other { code: "ERR_4711?".to_owned(), message: "new".to_owned() });
         assert_eq!(error.retry(), Retry::Transient);
+    }
+
+    #[test]
+    fn an_alert_after_the_handshake_is_a_failure_of_tls_and_a_broken_connection_is_not() {
+        let transport = Known::RD_KAFKA_RESP_ERR__TRANSPORT as i32;
+
+        assert!(is_tls_failure(TLS_FAILED, "SSL handshake failed"));
+        assert!(is_tls_failure(
+            transport,
+            "Receive failed: error:0A00045C:SSL routines::tlsv13 alert certificate required"
+        ));
+        assert!(!is_tls_failure(transport, "Disconnected: connection reset by peer"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub enum UnavailableCause {
     Timeout,
     /// No connection, or it broke.
     Transport,
-    /// The TLS handshake failed; usually a certificate that one side does not trust.
+    /// No agreement on TLS; usually a certificate that one side does not trust, or misses.
     Tls,
     /// A broker answered that it cannot serve now (leader, coordinator or controller moving; throttled).
     Broker,

@@ -1,7 +1,8 @@
 //! Kafka: one broker, or three that replicate, as child processes.
 //!
-//! Clients come in by PLAINTEXT (as ANONYMOUS, the administrator), by SASL_PLAINTEXT with SCRAM-SHA-512, and, where
-//! asked for, by a third listener that tells them another address than it listens on (a forwarded port). ACLs are on.
+//! Clients come in by PLAINTEXT (as ANONYMOUS, the administrator) and by SASL_PLAINTEXT with SCRAM-SHA-512; where asked
+//! for, by SASL_SSL and by SSL with a client certificate; and, where asked for, by a listener that tells them another
+//! address than it listens on (a forwarded port). ACLs are on.
 
 use std::fs::{self, Permissions};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,9 +16,11 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::ports;
 use crate::process::{Launcher, Process, ProcessId, Spec};
 
+mod certificates;
 mod config;
 mod install;
 
+pub use certificates::Certificates;
 use install::Installation;
 pub(crate) use install::JAVA_VERSION;
 
@@ -44,6 +47,8 @@ pub struct NodePorts {
     pub plaintext: u16,
     /// SCRAM-SHA-512.
     pub sasl: u16,
+    /// The listeners with TLS.
+    pub tls: Option<TlsPorts>,
     /// KRaft's controllers.
     pub controller: u16,
     /// A listener whose address is forwarded.
@@ -57,8 +62,17 @@ impl NodePorts {
     /// As [`ports::free`].
     pub fn free(address: IpAddr) -> Result<Self> {
         let port = || ports::free(address);
-        Ok(Self { plaintext: port()?, sasl: port()?, controller: port()?, external: None })
+        Ok(Self { plaintext: port()?, sasl: port()?, tls: None, controller: port()?, external: None })
     }
+}
+
+/// The ports of the listeners with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsPorts {
+    /// SCRAM-SHA-512.
+    pub sasl: u16,
+    /// A client certificate: nobody comes in without.
+    pub mutual: u16,
 }
 
 /// A listener for clients that reach the broker through a forwarder.
@@ -106,6 +120,17 @@ impl KafkaOptions {
         let nodes = (0..brokers).map(|_| NodePorts::free(bind)).collect::<Result<_>>()?;
         Ok(Self { dir: dir.into(), launcher: Launcher::host(), bind, nodes, tuning: Tuning::QuickStart })
     }
+
+    /// The same with the listeners for TLS, on free ports: a quarter of a second more until a broker is up.
+    ///
+    /// # Errors
+    /// When no ports are free.
+    pub fn with_tls(mut self) -> Result<Self> {
+        for ports in &mut self.nodes {
+            ports.tls = Some(TlsPorts { sasl: ports::free(self.bind)?, mutual: ports::free(self.bind)? });
+        }
+        Ok(self)
+    }
 }
 
 /// A running cluster. Brokers that live with their parent are killed when it is dropped.
@@ -132,6 +157,9 @@ impl Kafka {
     pub fn start(options: KafkaOptions) -> Result<Self> {
         ensure!(matches!(options.nodes.len(), 1 | 3), "a cluster has one broker or three");
         let installation = Installation::get()?;
+        if options.nodes.iter().any(|ports| ports.tls.is_some()) {
+            Certificates::of(&options.dir).make(options.bind)?;
+        }
         let admin_password = Password(installation.admin_password()?);
         let ids = 1..=options.nodes.len();
         let nodes: Result<Vec<Node>> = ids.map(|id| Node::prepare(id, &installation, &options)).collect();
@@ -148,6 +176,22 @@ impl Kafka {
     /// The SASL_PLAINTEXT addresses, comma-separated.
     pub fn sasl_bootstrap(&self) -> String {
         self.addresses(|ports| Some(SocketAddr::new(self.options.bind, ports.sasl)))
+    }
+
+    /// The SASL_SSL addresses, comma-separated; empty when there are none.
+    pub fn sasl_tls_bootstrap(&self) -> String {
+        self.addresses(|ports| Some(SocketAddr::new(self.options.bind, ports.tls?.sasl)))
+    }
+
+    /// The SSL addresses, comma-separated; empty when there are none. Who has the certificate `CN=<name>` is the user
+    /// `CN=<name>` there; nobody comes in without one.
+    pub fn mtls_bootstrap(&self) -> String {
+        self.addresses(|ports| Some(SocketAddr::new(self.options.bind, ports.tls?.mutual)))
+    }
+
+    /// What the listeners with TLS are trusted by, and clients' own certificates.
+    pub fn certificates(&self) -> Certificates {
+        Certificates::of(&self.options.dir)
     }
 
     /// The forwarded addresses, comma-separated; empty when there are none.

@@ -1,6 +1,6 @@
 //! Certificates and kubeconfigs of a cluster: one authority in a folder, and what it has issued.
 //!
-//! Everything is made once; asked again, what stands in the folder is kept.
+//! Everything in the folder is made once; asked again, what stands there is kept.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
@@ -28,6 +28,15 @@ pub struct Subject<'a> {
     pub organization: &'a str,
 }
 
+/// A certificate and its key, as PEM.
+#[derive(Clone)]
+pub struct Identity {
+    /// The certificate.
+    pub certificate_pem: String,
+    /// The private key, in PKCS #8.
+    pub key_pem: String,
+}
+
 /// A certificate authority in a folder.
 pub struct Authority {
     dir: PathBuf,
@@ -40,11 +49,19 @@ impl Authority {
     /// # Errors
     /// When the folder cannot be written, or holds a broken key.
     pub fn open(dir: &Path) -> Result<Self> {
+        Self::named(dir, "devcluster")
+    }
+
+    /// As [`Authority::open`], with a name of its own, by which a reader of an error tells it from others.
+    ///
+    /// # Errors
+    /// As [`Authority::open`].
+    pub fn named(dir: &Path, common_name: &str) -> Result<Self> {
         let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         created.with_context(|| format!("could not create {}", dir.display()))?;
         let key = key_in(&dir.join(format!("{AUTHORITY}.key")))?;
         let mut params = CertificateParams::default();
-        params.distinguished_name = name(Subject { common_name: "devcluster", organization: "" });
+        params.distinguished_name = name(Subject { common_name, organization: "" });
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let certificate = dir.join(format!("{AUTHORITY}.crt"));
@@ -70,6 +87,34 @@ impl Authority {
             return Ok(());
         }
         let key = key_in(&self.file(&format!("{stem}.key")))?;
+        Ok(fs::write(certificate, self.sign(&key, subject, hosts)?)?)
+    }
+
+    /// Issues a certificate for a client and keeps no copy of it: for as many as one likes.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn issue_client(&self, subject: Subject<'_>) -> Result<Identity> {
+        let key = KeyPair::generate()?;
+        Ok(Identity { certificate_pem: self.sign(&key, subject, &[])?, key_pem: key.serialize_pem() })
+    }
+
+    /// Writes `STEM.pem`, the issued certificate `STEM` and its key in one file, and returns its path.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written.
+    pub fn bundle(&self, stem: &str) -> Result<PathBuf> {
+        let read = |extension: &str| {
+            let path = self.file(&format!("{stem}.{extension}"));
+            fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))
+        };
+        let file = self.file(&format!("{stem}.pem"));
+        write_private(&file, &(read("key")? + &read("crt")?))?;
+        Ok(file)
+    }
+
+    /// The certificate as PEM.
+    fn sign(&self, key: &KeyPair, subject: Subject<'_>, hosts: &[&str]) -> Result<String> {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut params = CertificateParams::new(hosts)?;
         params.distinguished_name = name(subject);
@@ -77,7 +122,7 @@ impl Authority {
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        Ok(fs::write(certificate, params.signed_by(&key, &self.issuer)?.pem())?)
+        Ok(params.signed_by(key, &self.issuer)?.pem())
     }
 
     /// Writes `sa.key` and `sa.pub`, with which the tokens of ServiceAccounts are signed and checked.

@@ -1,7 +1,9 @@
 //! TCP ports: finding free ones, and seeing that a process listens, in any network namespace.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, TcpListener};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
@@ -10,16 +12,19 @@ use anyhow::{Context, Result};
 const FREE_PORTS: std::ops::Range<u16> = 15_000..30_000;
 const ATTEMPTS: u32 = 200;
 
-/// A port of `address` on which nobody listens.
+/// A port of `address` on which nobody listens, and never the same one twice in a process: a port is free until its
+/// broker starts, and by then a cluster has picked fifteen.
 ///
 /// Picked at random, because several test runs look for ports at the same time.
 ///
 /// # Errors
 /// When [`ATTEMPTS`] random ports were all taken.
 pub fn free(address: IpAddr) -> Result<u16> {
+    static PICKED: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut picked = PICKED.lock().unwrap_or_else(PoisonError::into_inner);
     (0..ATTEMPTS)
         .map(|_| rand::random_range(FREE_PORTS))
-        .find(|port| TcpListener::bind((address, *port)).is_ok())
+        .find(|port| TcpListener::bind((address, *port)).is_ok() && picked.insert(*port))
         .with_context(|| format!("found no free port on {address}"))
 }
 
@@ -64,6 +69,13 @@ mod tests {
 
         assert!(!listens(table, 8080));
         assert!(listens(&table.replace(" 01 ", " 0A "), 8080));
+    }
+
+    #[test]
+    fn a_port_is_picked_once() {
+        let picked: BTreeSet<u16> = (0..500).map(|_| free(Ipv4Addr::LOCALHOST.into()).unwrap()).collect();
+
+        assert_eq!(picked.len(), 500);
     }
 
     #[test]

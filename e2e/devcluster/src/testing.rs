@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::apiserver::{Apiserver, ApiserverOptions};
-use crate::kafka::{Kafka, KafkaOptions};
+use crate::kafka::{Certificates, Kafka, KafkaOptions};
+use crate::pki::Identity;
 use crate::postgres::{Postgres, PostgresOptions, Server};
 use crate::registry::{Registry, RegistryOptions};
 use crate::tempdir::TempDir;
@@ -34,6 +35,9 @@ pub const REGISTRY_VARIABLE: &str = "DEVCLUSTER_REGISTRY";
 pub struct KafkaAddress {
     pub(crate) bootstrap: String,
     pub(crate) sasl_bootstrap: String,
+    pub(crate) sasl_tls_bootstrap: String,
+    pub(crate) mtls_bootstrap: String,
+    pub(crate) certificates: Certificates,
     pub(crate) admin_user: String,
     pub(crate) admin_password: String,
 }
@@ -44,6 +48,9 @@ impl KafkaAddress {
         Self {
             bootstrap: kafka.bootstrap(),
             sasl_bootstrap: kafka.sasl_bootstrap(),
+            sasl_tls_bootstrap: kafka.sasl_tls_bootstrap(),
+            mtls_bootstrap: kafka.mtls_bootstrap(),
+            certificates: kafka.certificates(),
             admin_user: kafka.admin_user().to_owned(),
             admin_password: kafka.admin_password().to_owned(),
         }
@@ -109,7 +116,36 @@ impl TestKafka {
         &self.address.sasl_bootstrap
     }
 
-    /// The user of the SASL listener that may do everything.
+    /// `127.0.0.1:PORT` of the SASL_SSL listener (SCRAM-SHA-512).
+    pub fn sasl_tls_bootstrap(&self) -> &str {
+        &self.address.sasl_tls_bootstrap
+    }
+
+    /// `127.0.0.1:PORT` of the SSL listener, which asks for a client certificate; see [`TestKafka::issue_client`].
+    pub fn mtls_bootstrap(&self) -> &str {
+        &self.address.mtls_bootstrap
+    }
+
+    /// The authority that signed the broker's certificate, as PEM.
+    ///
+    /// # Panics
+    /// When it cannot be read: a test has nothing to do without it.
+    #[expect(clippy::panic, reason = "a test ends here, with the cause")]
+    pub fn ca_pem(&self) -> String {
+        self.address.certificates.ca_pem().unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// A client certificate with which one is `User:CN=<common_name>` to the broker, whose ACLs say what that one may
+    /// do: nothing at first.
+    ///
+    /// # Panics
+    /// When it cannot be made: a test has nothing to do without it.
+    #[expect(clippy::panic, reason = "a test ends here, with the cause")]
+    pub fn issue_client(&self, common_name: &str) -> Identity {
+        self.address.certificates.issue_client(common_name).unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// The user of the SASL listeners that may do everything.
     pub fn admin_user(&self) -> &str {
         &self.address.admin_user
     }
@@ -124,7 +160,7 @@ impl TestKafka {
             return Ok(Self { address, _own: None });
         }
         let dir = TempDir::new()?;
-        let kafka = Kafka::start(KafkaOptions::for_tests(dir.path().join("kafka"), 1)?)?;
+        let kafka = Kafka::start(KafkaOptions::for_tests(dir.path().join("kafka"), 1)?.with_tls()?)?;
         Ok(Self { address: KafkaAddress::of(&kafka), _own: Some((kafka, dir)) })
     }
 }

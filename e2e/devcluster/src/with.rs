@@ -68,7 +68,7 @@ impl Component {
     fn start(self, dir: &TempDir) -> Result<(Running, &'static str, String)> {
         Ok(match self {
             Self::Kafka => {
-                let kafka = Kafka::start(KafkaOptions::for_tests(dir.path().join("kafka"), 1)?)?;
+                let kafka = Kafka::start(KafkaOptions::for_tests(dir.path().join("kafka"), 1)?.with_tls()?)?;
                 let address = json(&KafkaAddress::of(&kafka))?;
                 (Running::Kafka { _kafka: kafka }, KAFKA_VARIABLE, address)
             }

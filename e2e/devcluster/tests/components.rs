@@ -32,9 +32,9 @@ fn create_topic(bootstrap: &str, name: &str, more: &[&str]) {
         .expect("the broker creates a topic");
 }
 
-fn scram(user: &str, password: &str) -> String {
+fn scram(protocol: &str, user: &str, password: &str) -> String {
     format!(
-        "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=SCRAM-SHA-512\nsasl.jaas.config=org.apache.kafka.common.\
+        "security.protocol={protocol}\nsasl.mechanism=SCRAM-SHA-512\nsasl.jaas.config=org.apache.kafka.common.\
          security.scram.ScramLoginModule required username=\"{user}\" password=\"{password}\";\n"
     )
 }
@@ -48,11 +48,39 @@ fn the_shared_broker_serves_anonymous_and_the_administrator() {
 
     create_topic(kafka.bootstrap(), &topic, &[]);
 
-    let login = scram(kafka.admin_user(), kafka.admin_password());
+    let login = scram("SASL_PLAINTEXT", kafka.admin_user(), kafka.admin_password());
     let listed =
         kafka_tool("org.apache.kafka.tools.TopicCommand", kafka.sasl_bootstrap(), &login, &["--list"])
             .unwrap();
     assert!(listed.contains(&topic), "{listed}");
+}
+
+#[test]
+fn the_listeners_with_tls_know_the_administrator_and_whoever_has_a_certificate() {
+    let kafka = testing::kafka();
+    let topic = testing::unique("secured");
+    create_topic(kafka.bootstrap(), &topic, &[]);
+    // One line each, with the line breaks as a properties file writes them.
+    let pem = |text: &str| text.replace('\n', "\\n");
+    let trust = format!("ssl.truststore.type=PEM\nssl.truststore.certificates={}\n", pem(&kafka.ca_pem()));
+    let password = scram("SASL_SSL", kafka.admin_user(), kafka.admin_password()) + &trust;
+    let nobody = format!("security.protocol=SSL\n{trust}");
+    let alice = kafka.issue_client("alice");
+    let (chain, key) = (pem(&alice.certificate_pem), pem(&alice.key_pem));
+    let certificate = format!(
+        "{nobody}ssl.keystore.type=PEM\nssl.keystore.certificate.chain={chain}\nssl.keystore.key={key}\n"
+    );
+    let list = |bootstrap: &str, login: &str| {
+        kafka_tool("org.apache.kafka.tools.TopicCommand", bootstrap, login, &["--list"])
+    };
+
+    let administrator = list(kafka.sasl_tls_bootstrap(), &password).unwrap();
+    let certified = list(kafka.mtls_bootstrap(), &certificate).unwrap();
+    let refused = list(kafka.mtls_bootstrap(), &nobody).unwrap_err();
+
+    assert!(administrator.contains(&topic), "{administrator}");
+    assert!(!certified.contains(&topic), "nobody has allowed it: {certified}");
+    assert!(format!("{refused:#}").contains("SslAuthenticationException"), "{refused:#}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::native::{Event, Owned, error_outcome, outcome_of_code, text};
 use crate::admin::{Mode, RequestKind};
-use crate::classify::{ALL_BROKERS_DOWN, AUTHENTICATION_FAILED, TLS_FAILED};
+use crate::classify::{ALL_BROKERS_DOWN, AUTHENTICATION_FAILED, is_tls_failure};
 use crate::error::{Error, UnavailableCause};
 use crate::trouble::Trouble;
 
@@ -239,7 +239,9 @@ impl Client {
         let error = match outcome_of_code(code) {
             Ok(()) => return,
             Err(_) if code == AUTHENTICATION_FAILED => Error::NotAuthenticated { message },
-            Err(_) if code == TLS_FAILED => Error::Unavailable { cause: UnavailableCause::Tls, message },
+            Err(_) if is_tls_failure(code, &message) => {
+                Error::Unavailable { cause: UnavailableCause::Tls, message }
+            }
             Err(_) if code == ALL_BROKERS_DOWN => return lock(&self.trouble).all_unreachable(message),
             Err(_) => return lock(&self.trouble).unreachable(message),
         };

@@ -11,18 +11,21 @@ use kafka_admin::{
 use super::{create, eventually, only, real, topic};
 
 /// Longer than any answer takes that is not a timeout.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-fn as_user(username: &str, password: &str) -> KafkaAdmin {
-    let credentials = SaslCredentials {
+pub(super) fn scram(username: &str, password: &str) -> SaslCredentials {
+    SaslCredentials {
         mechanism: SaslMechanism::ScramSha512,
         username: username.to_owned(),
         password: password.into(),
-    };
-    connect(testing::kafka().sasl_bootstrap(), Security::SaslPlaintext(credentials))
+    }
 }
 
-fn connect(address: &str, security: Security) -> KafkaAdmin {
+fn as_user(username: &str, password: &str) -> KafkaAdmin {
+    connect(testing::kafka().sasl_bootstrap(), Security::SaslPlaintext(scram(username, password)))
+}
+
+pub(super) fn connect(address: &str, security: Security) -> KafkaAdmin {
     let options =
         ConnectOptions { security, request_timeout: REQUEST_TIMEOUT, ..ConnectOptions::plaintext(address) };
     KafkaAdmin::connect(&options).unwrap()

@@ -1,6 +1,6 @@
 //! What every `Admin` does: each claim of the contract is made of the in-memory cluster, of a real broker, and of a
-//! real broker behind the coalescing layer, so that none can drift from the others. `login`, `faults`, `lag` and
-//! `scale` are what only a real broker can show.
+//! real broker behind the coalescing layer, so that none can drift from the others. `login`, `tls`, `faults`, `lag`
+//! and `scale` are what only a real broker can show.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,6 +17,7 @@ mod lag;
 mod login;
 mod records;
 mod scale;
+mod tls;
 mod topics;
 
 use std::future::Future;

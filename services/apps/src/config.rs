@@ -2,6 +2,7 @@
 //! flag). Parsed and validated as a whole before the first connection is made, and logged at start; secrets
 //! are read from the environment only and never shown.
 
+mod kafka;
 mod parse;
 
 use std::net::SocketAddr;
@@ -9,13 +10,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use contract::{Service, Step};
 use domain::catalogue::{Catalogue, InitialStock};
 use domain::saga::{SagaConfig, Timeouts};
-use messaging::{Sasl, Security, Tls};
 use secrecy::SecretString;
 
+pub use self::kafka::{KafkaConfig, SecurityProtocol};
 use self::parse::{duration, listed, log_filter, step};
 use crate::events::EventsConfig;
 use crate::provider::simulator::Conduct;
@@ -112,49 +113,6 @@ pub struct Config {
     /// The sales analytics.
     #[command(flatten)]
     pub order_analytics: OrderAnalyticsConfig,
-}
-
-/// How to reach the broker.
-#[derive(Debug, Clone, Args)]
-pub struct KafkaConfig {
-    /// Comma-separated `host:port` of some brokers.
-    #[arg(long = "kafka-bootstrap-servers", env = "KAFKA_BOOTSTRAP_SERVERS")]
-    pub bootstrap_servers: String,
-    /// How connections are secured.
-    #[arg(long = "kafka-security-protocol", env = "KAFKA_SECURITY_PROTOCOL", default_value = "PLAINTEXT")]
-    pub security_protocol: SecurityProtocol,
-    /// The SASL mechanism, with a SASL protocol.
-    #[arg(long = "kafka-sasl-mechanism", env = "KAFKA_SASL_MECHANISM", default_value = "SCRAM-SHA-512")]
-    pub sasl_mechanism: String,
-    /// The SASL user, with a SASL protocol.
-    #[arg(long = "kafka-username", env = "KAFKA_USERNAME")]
-    pub username: Option<String>,
-    /// The SASL password, with a SASL protocol.
-    #[arg(skip = secret("KAFKA_PASSWORD"))]
-    pub password: Option<SecretString>,
-    /// PEM file of the authorities that sign the brokers' certificates, with a TLS protocol.
-    #[arg(long = "kafka-ca-file", env = "KAFKA_CA_FILE")]
-    pub ca_file: Option<PathBuf>,
-    /// Put before every topic and consumer group, so that pipelines can share a cluster.
-    #[arg(long, env = "TOPIC_PREFIX", default_value = "")]
-    pub topic_prefix: String,
-    /// How long a replica may be silent until others get its partitions; the broker accepts 6s to 30m by default.
-    #[arg(long = "kafka-session-timeout", env = "KAFKA_SESSION_TIMEOUT", default_value = "10s", value_parser = duration)]
-    pub session_timeout: Duration,
-}
-
-/// Kafka's names of the ways to secure a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum SecurityProtocol {
-    /// Neither encryption nor authentication.
-    Plaintext,
-    /// Authentication without encryption.
-    SaslPlaintext,
-    /// TLS.
-    Ssl,
-    /// Authentication over TLS.
-    SaslSsl,
 }
 
 /// How a process stops. Both together must be less than the pod's `terminationGracePeriodSeconds`.
@@ -337,39 +295,6 @@ impl Config {
         self.database_url
             .as_ref()
             .ok_or(InvalidConfig::Missing { name: "DATABASE_URL", why: "the service has its own database" })
-    }
-}
-
-impl KafkaConfig {
-    /// The connection of the process that calls itself `client_id`.
-    ///
-    /// # Errors
-    /// When a setting that the security protocol needs is missing.
-    pub fn connection(&self, client_id: &str) -> Result<messaging::KafkaConfig, InvalidConfig> {
-        let tls = || Tls { ca_file: self.ca_file.clone(), client: None };
-        let security = match self.security_protocol {
-            SecurityProtocol::Plaintext => Security::Plaintext,
-            SecurityProtocol::SaslPlaintext => Security::SaslPlaintext(self.sasl()?),
-            SecurityProtocol::Ssl => Security::Ssl(tls()),
-            SecurityProtocol::SaslSsl => Security::SaslSsl(self.sasl()?, tls()),
-        };
-        Ok(messaging::KafkaConfig {
-            bootstrap_servers: self.bootstrap_servers.clone(),
-            security,
-            client_id: client_id.to_owned(),
-            topic_prefix: self.topic_prefix.clone(),
-            session_timeout: self.session_timeout,
-            group_protocol: messaging::GroupProtocol::default(),
-        })
-    }
-
-    fn sasl(&self) -> Result<Sasl, InvalidConfig> {
-        let missing = |name| InvalidConfig::Missing { name, why: "the security protocol uses SASL" };
-        Ok(Sasl {
-            mechanism: self.sasl_mechanism.clone(),
-            username: self.username.clone().ok_or_else(|| missing("KAFKA_USERNAME"))?,
-            password: self.password.clone().ok_or_else(|| missing("KAFKA_PASSWORD"))?,
-        })
     }
 }
 

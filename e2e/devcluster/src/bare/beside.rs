@@ -42,6 +42,7 @@ pub fn broker_ports(index: u16, forwarded: u16) -> NodePorts {
         plaintext: PLAIN_PORT + step,
         controller: 9093 + step,
         sasl: SASL_PORT + step,
+        tls: None,
         external: Some(External {
             listen: 9095 + step,
             advertised: SocketAddr::from((Ipv4Addr::LOCALHOST, forwarded)),

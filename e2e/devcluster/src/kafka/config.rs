@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::certificates::FOLDER;
 use super::{ExternalSecurity, KafkaOptions, NodePorts, Tuning};
 
 const TEMPLATE: &str = include_str!("../../kafka/server.properties");
@@ -14,7 +15,7 @@ const UUID_FREE_CHARACTERS: usize = 21;
 pub(super) fn render(id: usize, data: &Path, options: &KafkaOptions) -> String {
     let node = id.checked_sub(1).and_then(|index| options.nodes.get(index));
     let listeners = node.map(|ports| Listeners::of(ports, options)).unwrap_or_default();
-    let values: [(&str, String); 13] = [
+    let values: [(&str, String); 14] = [
         ("node_id", id.to_string()),
         ("voters", voters(options)),
         ("listeners", listeners.bound.join(",")),
@@ -22,6 +23,7 @@ pub(super) fn render(id: usize, data: &Path, options: &KafkaOptions) -> String {
         ("protocol_map", listeners.protocols.join(",")),
         ("data_dir", data.display().to_string()),
         ("jaas", listeners.jaas.join("\n")),
+        ("pki", options.dir.join(FOLDER).display().to_string()),
         ("replicas", options.nodes.len().to_string()),
         // Of three copies two must have a record: one broker may be down and nothing is lost.
         ("min_insync", options.nodes.len().div_ceil(2).to_string()),
@@ -86,6 +88,10 @@ impl Listeners {
         let mut listeners = Self::default();
         listeners.add("PLAINTEXT", address(ports.plaintext), Some(address(ports.plaintext)), "PLAINTEXT");
         listeners.add("SASL_PLAINTEXT", address(ports.sasl), Some(address(ports.sasl)), "SASL_PLAINTEXT");
+        if let Some(tls) = ports.tls {
+            listeners.add("SASL_SSL", address(tls.sasl), Some(address(tls.sasl)), "SASL_SSL");
+            listeners.add("SSL", address(tls.mutual), Some(address(tls.mutual)), "SSL");
+        }
         listeners.add("CONTROLLER", address(ports.controller), None, "PLAINTEXT");
         if let Some(external) = ports.external {
             let protocol = match external.security {
@@ -101,7 +107,7 @@ impl Listeners {
         self.bound.push(format!("{name}://{bound}"));
         self.protocols.push(format!("{name}:{protocol}"));
         self.advertised.extend(advertised.map(|address| format!("{name}://{address}")));
-        if protocol == "SASL_PLAINTEXT" {
+        if protocol.starts_with("SASL_") {
             let listener = name.to_lowercase();
             self.jaas.push(format!("listener.name.{listener}.scram-sha-512.sasl.jaas.config={SCRAM_LOGIN}"));
         }
@@ -121,7 +127,7 @@ pub(super) fn random_uuid() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::External;
+    use crate::kafka::{External, TlsPorts};
     use crate::process::Launcher;
     use std::net::{IpAddr, Ipv4Addr};
 
@@ -129,6 +135,7 @@ mod tests {
         let node = |index: u16| NodePorts {
             plaintext: 9092 + 10 * index,
             sasl: 9093 + 10 * index,
+            tls: None,
             controller: 9094 + 10 * index,
             external: None,
         };
@@ -184,6 +191,20 @@ mod tests {
         assert!(value(&text, "advertised.listeners").unwrap().ends_with("EXTERNAL://127.0.0.1:15000"));
         assert!(value(&text, "listener.security.protocol.map").unwrap().ends_with("EXTERNAL:SASL_PLAINTEXT"));
         assert!(text.contains("listener.name.external.scram-sha-512.sasl.jaas.config="));
+    }
+
+    #[test]
+    fn the_listeners_with_tls_ask_for_a_password_or_a_certificate() {
+        let mut options = options(1);
+        options.nodes[0].tls = Some(TlsPorts { sasl: 9097, mutual: 9098 });
+
+        let text = render(1, Path::new("/data"), &options);
+
+        let listeners = value(&text, "advertised.listeners").unwrap();
+        assert!(listeners.ends_with("SASL_SSL://10.89.0.2:9097,SSL://10.89.0.2:9098"), "{listeners}");
+        assert!(text.contains("listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config="));
+        assert_eq!(value(&text, "listener.name.ssl.ssl.client.auth"), Some("required"));
+        assert_eq!(value(&text, "ssl.keystore.location"), Some("/run/kafka/pki/brokers/broker.pem"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use devcluster::testing;
+use kafka_admin::{AclBinding, AclOperation, Admin, ConnectOptions, KafkaAdmin, Principal, ResourceKind};
 use serde_json::Value;
 
 use crate::support::{PATIENCE, Realm, eventually, full_order};
@@ -130,6 +131,40 @@ async fn a_second_signal_ends_the_process_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_process_with_a_client_certificate_is_let_in_as_its_user() {
+    let realm = Realm::create().await;
+    let (kafka, name, dir) = (testing::kafka(), testing::unique("order"), tempfile::tempdir().unwrap());
+    let admin = KafkaAdmin::connect(&ConnectOptions::plaintext(kafka.bootstrap())).unwrap();
+    let all = [ResourceKind::Topic, ResourceKind::Group].map(|kind| {
+        let principal = Principal::user(format!("CN={name}"));
+        AclBinding::allow(principal, AclOperation::All, kind, realm.prefix.clone()).prefixed()
+    });
+    assert!(admin.create_acls(&all).await.iter().all(Result::is_ok));
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.into_os_string().into_string().unwrap()
+    };
+
+    let identity = kafka.issue_client(&name);
+    let variables = [
+        ("DATABASE_URL", realm.database_url.as_str()),
+        ("KAFKA_BOOTSTRAP_SERVERS", kafka.mtls_bootstrap()),
+        ("KAFKA_SECURITY_PROTOCOL", "SSL"),
+        ("KAFKA_CA_FILE", &file("ca.crt", &kafka.ca_pem())),
+        ("KAFKA_CLIENT_CERTIFICATE_FILE", &file("user.crt", &identity.certificate_pem)),
+        ("KAFKA_CLIENT_KEY_FILE", &file("user.key", &identity.key_pem)),
+    ];
+    let binary = Binary::role(&realm, "order", &variables);
+
+    // Ready is who has joined its group.
+    messaging::install_tls_provider();
+    let ready = format!("{}/readyz", binary.address("probes and metrics"));
+    let is_ready = async || reqwest::get(&ready).await.ok()?.status().is_success().then_some(());
+    eventually("the process is ready", is_ready).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_configuration_is_logged_without_its_secrets() {
     let realm = Realm::create().await;
     let binary = Binary::start(&realm, "0s");
@@ -149,6 +184,8 @@ fn an_invalid_configuration_names_the_variable() {
         ("SAGA_STEP_TIMEOUT", "soon"),
         ("ORDER_CATALOGUE", "burger"),
         ("DATABASE_URL", ""),
+        ("KAFKA_CLIENT_CERTIFICATE_FILE", "/tls/user.crt"),
+        ("KAFKA_CLIENT_KEY_FILE", "/tls/user.key"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_orders"))
             .arg("order")

@@ -17,3 +17,4 @@ mod poison;
 mod relay;
 mod replay;
 mod streams;
+mod tls;
