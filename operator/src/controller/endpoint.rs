@@ -281,3 +281,60 @@ pub fn secrets(endpoint: &Endpoint) -> impl Iterator<Item = &str> {
     };
     login.chain(certificate).chain(trust)
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn kafka(tls: bool, authentication: Authentication) -> Kafka {
+        let listener =
+            Listener { servers: Some("main:9093".to_owned()), tls, authentication, ..Listener::default() };
+        let listeners = [("it".to_owned(), listener)].into();
+        Kafka { listeners, allowed_namespaces: vec!["shop".to_owned()], ..Kafka::default() }
+    }
+
+    fn resolve(user: &str, kafka: &Kafka, listener: &str) -> Result<Endpoint, Unusable> {
+        of_strimzi(user, ("kafka".to_owned(), "main".to_owned()), kafka, listener)
+    }
+
+    #[rstest]
+    #[case(false, Authentication::None, Protocol::Plaintext, &[])]
+    #[case(true, Authentication::None, Protocol::Ssl, &["main-cluster-ca-cert"])]
+    #[case(false, Authentication::Scram, Protocol::SaslPlaintext, &[OPERATOR_USER])]
+    #[case(true, Authentication::Scram, Protocol::SaslSsl, &[OPERATOR_USER, "main-cluster-ca-cert"])]
+    #[case(true, Authentication::Tls, Protocol::Ssl, &[OPERATOR_USER, "main-cluster-ca-cert"])]
+    fn a_listener_says_how_one_connects(
+        #[case] tls: bool,
+        #[case] authentication: Authentication,
+        #[case] protocol: Protocol,
+        #[case] needed: &[&str],
+    ) {
+        let endpoint = resolve("shop", &kafka(tls, authentication), "it").unwrap();
+
+        assert_eq!(endpoint.protocol, protocol);
+        assert_eq!(endpoint.namespace, "kafka");
+        assert_eq!(secrets(&endpoint).collect::<Vec<_>>(), needed);
+    }
+
+    #[test]
+    fn another_namespace_needs_consent_and_its_own_none() {
+        let kafka = kafka(true, Authentication::Scram);
+
+        assert!(resolve("shop", &kafka, "it").is_ok());
+        assert!(resolve("kafka", &kafka, "it").is_ok());
+        assert_eq!(resolve("other", &kafka, "it").unwrap_err().reason(), "KafkaNotAllowed");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_told() {
+        let mut without_address = kafka(true, Authentication::Scram);
+        without_address.listeners.values_mut().for_each(|listener| listener.servers = None);
+
+        assert_eq!(resolve("shop", &without_address, "it").unwrap_err().reason(), "ListenerPending");
+        let oauth = kafka(true, Authentication::Other("oauth".to_owned()));
+        assert_eq!(resolve("shop", &oauth, "it").unwrap_err().reason(), "ListenerUnusable");
+        assert_eq!(resolve("shop", &oauth, "that").unwrap_err().reason(), "ListenerUnusable");
+    }
+}

@@ -54,6 +54,11 @@ use crate::world::World;
     json!({"spec": {"kafka": {"bootstrap": {"security": {"protocol": "SASL_PLAINTEXT"}}}}}),
     "need `credentials`"
 )]
+#[case::shared_access_on_strimzis_cluster(
+    json!({"spec": {"access": {"mode": "Shared"},
+                    "kafka": {"bootstrap": null, "strimzi": {"cluster": "main", "listener": "tls"}}}}),
+    "access.mode Shared is not for kafka.strimzi"
+)]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_be_refused_at_once_is(#[case] change: Value, #[case] message: &str) {
     let world = World::new().await;
@@ -68,6 +73,18 @@ async fn what_can_be_refused_at_once_is(#[case] change: Value, #[case] message: 
 #[rstest]
 #[case::prefix(json!({"topics": {"prefix": "other."}}), "topics.prefix cannot be changed")]
 #[case::partitions(json!({"topics": {"partitions": 2}}), "topics.partitions can only grow")]
+#[case::two_clusters(
+    json!({"kafka": {"strimzi": {"cluster": "main", "listener": "tls"}}}),
+    "kafka must name exactly one of strimzi and bootstrap"
+)]
+#[case::another_kind_of_cluster(
+    json!({"kafka": {"bootstrap": null, "strimzi": {"cluster": "main", "listener": "tls"}}}),
+    "kafka cannot be changed between strimzi and bootstrap"
+)]
+#[case::two_databases(
+    json!({"database": {"cloudNativePG": {"cluster": "db"}}}),
+    "database must name exactly one of secretRef and cloudNativePG"
+)]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_changed_stays(#[case] change: Value, #[case] message: &str) {
     let world = World::without_secrets().await;

@@ -15,6 +15,13 @@ mod changes;
 mod golden;
 mod lifecycle;
 mod peers;
+#[path = "../support/rights.rs"]
+mod rights;
+mod running;
+mod strimzi;
+#[path = "../support/strimzi_kinds.rs"]
+mod strimzi_kinds;
 mod trouble;
+mod user_operator;
 mod workloads;
 mod world;

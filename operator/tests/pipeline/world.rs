@@ -4,34 +4,35 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
+use devcluster::apiserver::{Apiserver, ApiserverOptions};
+use devcluster::tempdir::TempDir;
 use devcluster::testing::{apiserver, kafka, unique};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kafka_admin::{Admin, ConnectOptions, KafkaAdmin, TopicName};
-use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::Store;
-use kube::{Api, Client, Config, Resource, ResourceExt};
-use operator::controller::context::{Context, Settings};
+use kube::{Api, Client, Resource, ResourceExt};
+use operator::controller::context::Context;
 use operator::crd::conditions::{self, ConditionType};
 use operator::crd::{KafkaTopic, OrderPipeline};
-use operator::metrics::Metrics;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
+
+use super::rights::install_rights;
+use super::running::{Operator, Scope, client, create_namespace, install_crds};
 
 /// Everything here takes milliseconds on an idle machine; a build beside it makes it slow.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Nothing connects to it: the Job that would is played by the test.
 pub(crate) const ADMIN_URL: &str = "postgres://admin:admin-password@postgres.example:5432/postgres";
@@ -41,44 +42,10 @@ pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) namespace: String,
     pub(crate) prefix: String,
+    /// The operator's own, with its rights.
+    rights: Client,
     operator: Operator,
-}
-
-/// A running operator.
-pub(crate) struct Operator {
-    pub(crate) ctx: Arc<Context>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Operator {
-    /// An operator that sees every object.
-    async fn start(client: &Client, namespace: &str) -> Self {
-        let settings = Settings {
-            namespace: Some(namespace.to_owned()),
-            drift_interval: Duration::from_secs(2),
-            cleanup_timeout: Duration::from_secs(5),
-            ..Settings::default()
-        };
-        let metrics = Arc::new(Metrics::new().unwrap());
-        let ctx = Arc::new(Context::new(client.clone(), metrics, settings, CancellationToken::new()));
-        let running = Arc::clone(&ctx);
-        let task = tokio::spawn(async move { operator::controller::run(&running).await });
-        eventually("watches", || async {
-            // A watch is only unsynced once it is announced.
-            let begun = ctx.metrics.encode().unwrap();
-            let begun =
-                ["kafkatopic", "orderpipeline"].iter().all(|name| begun.contains(&format!("=\"{name}\"")));
-            let unsynced = ctx.watches.unsynced();
-            if begun && unsynced.is_empty() { Ok(()) } else { Err(format!("{unsynced:?}")) }
-        })
-        .await;
-        Self { ctx, task }
-    }
-
-    async fn stop(self) {
-        self.ctx.shutdown.cancel();
-        tokio::time::timeout(LIMIT, self.task).await.expect("the operator ends in time").unwrap();
-    }
+    _apiserver: Option<(Apiserver, TempDir)>,
 }
 
 impl World {
@@ -93,16 +60,36 @@ impl World {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         // Fails for every test but the first.
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
-        let kubeconfig = Kubeconfig::read_from(apiserver().kubeconfig()).unwrap();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-        let client = Client::try_from(config).unwrap();
-        install_crds(&client).await;
-        let namespace = unique("pipeline").to_lowercase().replace(['.', '_'], "-");
-        let metadata = ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() };
-        let object = Namespace { metadata, ..Namespace::default() };
-        Api::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
-        let operator = Operator::start(&client, &namespace).await;
-        Self { prefix: format!("{namespace}."), client, namespace, operator }
+        Self::on(apiserver().kubeconfig(), None, Scope::Namespace).await
+    }
+
+    /// On an apiserver of its own, where the operator looks after every namespace: others would be disturbed.
+    pub(crate) async fn of_a_whole_cluster(before: impl AsyncFnOnce(&Client)) -> Self {
+        let (apiserver, dir) = tokio::task::spawn_blocking(|| {
+            let dir = TempDir::new().unwrap();
+            let options = ApiserverOptions::for_tests(dir.path().join("apiserver")).unwrap();
+            (Apiserver::start(options).unwrap(), dir)
+        })
+        .await
+        .unwrap();
+        let kubeconfig = apiserver.kubeconfig().to_owned();
+        before(&client(&kubeconfig, None).await).await;
+        let world = Self::on(&kubeconfig, Some((apiserver, dir)), Scope::Cluster).await;
+        world.put_secret("postgres-admin", &[("url", ADMIN_URL)]).await;
+        world
+    }
+
+    async fn on(kubeconfig: &Path, apiserver: Option<(Apiserver, TempDir)>, scope: Scope) -> Self {
+        let of_the_test = client(kubeconfig, None).await;
+        install_crds(&of_the_test).await;
+        install_rights(&of_the_test).await;
+        let name = unique("pipeline").to_lowercase().replace(['.', '_'], "-");
+        let namespace = create_namespace(&of_the_test, name).await;
+        let rights = client(kubeconfig, Some("system:serviceaccount:orderpipeline-system:operator")).await;
+        let watched = (scope == Scope::Namespace).then_some(namespace.as_str());
+        let operator = Operator::start(&rights, watched).await;
+        let prefix = format!("{namespace}.");
+        Self { prefix, client: of_the_test, namespace, rights, operator, _apiserver: apiserver }
     }
 
     pub(crate) fn api<K>(&self) -> Api<K>
@@ -327,7 +314,7 @@ impl World {
 
     /// Another operator process takes over.
     pub(crate) async fn restart_operator(&mut self) {
-        let next = Operator::start(&self.client, &self.namespace).await;
+        let next = Operator::start(&self.rights, Some(&self.namespace)).await;
         std::mem::replace(&mut self.operator, next).stop().await;
     }
 
@@ -356,28 +343,6 @@ where
 /// A cache without any pipeline.
 pub(crate) fn nobody() -> Store<OrderPipeline> {
     kube::runtime::reflector::store().0
-}
-
-async fn install_crds(client: &Client) {
-    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for crd in operator::crd::all() {
-        let name = crd.name_any();
-        let params = PatchParams::apply("test").force();
-        api.patch(&name, &params, &Patch::Apply(&crd)).await.unwrap();
-        eventually(&name, || async {
-            let crd = api.get(&name).await.unwrap();
-            let conditions = crd.status.and_then(|status| status.conditions).unwrap_or_default();
-            let established = conditions.iter().any(|c| c.type_ == "Established" && c.status == "True");
-            if established { Ok(()) } else { Err(format!("{conditions:?}")) }
-        })
-        .await;
-    }
-    // Established comes a moment before the apiserver serves it.
-    eventually("pipelines are served", || async {
-        let pipelines: Api<OrderPipeline> = Api::all(client.clone());
-        pipelines.list(&ListParams::default()).await.map(drop).map_err(|error| error.to_string())
-    })
-    .await;
 }
 
 fn lay_over(below: &mut Value, above: Value) {

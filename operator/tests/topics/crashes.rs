@@ -8,7 +8,7 @@ use kafka_admin::{
 };
 use kube::client::ClientBuilder;
 use operator::controller::context::Context;
-use operator::controller::topic;
+use operator::controller::{strimzi, topic};
 use operator::metrics::Metrics;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -45,7 +45,10 @@ async fn until<F: Future<Output = ()>>(
     // The whole scenario takes some dozen writes; an operator that makes no progress would go on for ever.
     for _life in 0..100 {
         let fuse = Fuse::new(writes, dies);
-        let operator = tokio::spawn(topic::run(context(world, &fuse).await));
+        let ctx = context(world, &fuse).await;
+        let operator = tokio::spawn(async move {
+            tokio::join!(topic::run(Arc::clone(&ctx)), strimzi::watch(&ctx));
+        });
         let survived = tokio::select! {
             () = done() => true,
             () = fuse.burnt() => false,

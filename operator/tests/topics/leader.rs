@@ -8,9 +8,9 @@ use kube::{Api, Client};
 use operator::leader::LEASE;
 use serde_json::json;
 
+use super::grants::grant_lease;
 use super::link::{Link, Record};
 use super::process::{Operator, free_address, get};
-use super::rights::grant_lease;
 use super::world::{World, config_of_the_operator, eventually};
 
 /// As long as in production: a machine that is busy with other things must not cost anybody the Lease.

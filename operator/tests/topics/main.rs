@@ -12,6 +12,7 @@ mod corpus;
 mod crashes;
 mod crds_fresh;
 mod fuse;
+mod grants;
 mod histories;
 mod kstatus;
 mod leader;
@@ -23,10 +24,13 @@ mod plan_golden;
 mod policy;
 mod process;
 mod reasons_documented;
+#[path = "../support/rights.rs"]
 mod rights;
 mod rules;
 mod scale;
 mod secrets;
 mod strimzi;
+#[path = "../support/strimzi_kinds.rs"]
+mod strimzi_kinds;
 mod trouble;
 mod world;

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
+use super::grants::grant_in;
 use super::process::{Operator, free_address, get, kubeconfig_of};
-use super::rights::grant_in;
 use super::world::{NAME, World, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

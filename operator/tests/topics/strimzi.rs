@@ -1,35 +1,11 @@
 //! Beside Strimzi, with its own CRDs: what its Topic Operator looks after is left to it.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
-use kube::{Api, Client, ResourceExt};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use operator::crd::conditions::ConditionType;
 use serde_json::{Value, json};
 
-use super::world::{World, client, eventually, is, message};
-
-fn api(client: &Client, namespace: &str, kind: &str) -> Api<DynamicObject> {
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("kafka.strimzi.io", "v1", kind));
-    Api::namespaced_with(client.clone(), namespace, &resource)
-}
-
-async fn install() {
-    let client = client().await;
-    let crds = tokio::task::spawn_blocking(|| devcluster::strimzi::crds().unwrap()).await.unwrap();
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for text in crds {
-        let crd: CustomResourceDefinition = serde_saphyr::from_str(&text).unwrap();
-        let params = PatchParams::apply("test").force();
-        definitions.patch(&crd.name_any(), &params, &Patch::Apply(&crd)).await.unwrap();
-    }
-    for kind in ["Kafka", "KafkaTopic"] {
-        eventually("Strimzi's kinds are served", || async {
-            let list = api(&client, "default", kind).list(&Default::default()).await;
-            list.map(drop).map_err(|error| error.to_string())
-        })
-        .await;
-    }
-}
+use super::strimzi_kinds::{api, install, put};
+use super::world::{World, client, is, message};
 
 /// Strimzi's cluster `main`, whose id is that of the test's broker.
 async fn cluster(world: &World) {
@@ -64,17 +40,9 @@ async fn strimzis_topic(world: &World, annotations: Value) {
     .await;
 }
 
-async fn put(api: &Api<DynamicObject>, kind: &str, name: &str, rest: Value) {
-    let mut object = rest;
-    object["apiVersion"] = json!("kafka.strimzi.io/v1");
-    object["kind"] = json!(kind);
-    object["metadata"]["name"] = json!(name);
-    api.patch(name, &PatchParams::apply("strimzi").force(), &Patch::Apply(&object)).await.unwrap();
-}
-
 #[tokio::test]
 async fn a_topic_of_strimzis_is_left_to_it_until_strimzi_lets_go() {
-    install().await;
+    install(&client().await).await;
     let mut world = World::new().await;
     world.stop().await;
     cluster(&world).await;
@@ -95,7 +63,7 @@ async fn a_topic_of_strimzis_is_left_to_it_until_strimzi_lets_go() {
 
 #[tokio::test]
 async fn a_topic_that_strimzi_takes_later_is_not_deleted_with_our_object() {
-    install().await;
+    install(&client().await).await;
     let mut world = World::new().await;
     world.stop().await;
     cluster(&world).await;
@@ -117,7 +85,7 @@ async fn a_topic_that_strimzi_takes_later_is_not_deleted_with_our_object() {
 
 #[tokio::test]
 async fn a_topic_of_another_cluster_of_strimzis_is_not_meant() {
-    install().await;
+    install(&client().await).await;
     let mut world = World::new().await;
     world.stop().await;
     // Of a cluster that nobody knows.

@@ -18,7 +18,7 @@ use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostPa
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
 use operator::controller::context::{Context, Settings};
-use operator::controller::topic;
+use operator::controller::{strimzi, topic};
 use operator::crd::conditions::{self, ConditionType, State};
 use operator::crd::{KafkaTopic, KafkaTopicStatus};
 use operator::leader::fence::Fence;
@@ -54,7 +54,10 @@ async fn operator(namespace: &str, settings: &Settings) -> (Arc<Context>, tokio:
     let config = config_of_the_operator().await;
     let client = operator::client::connect(config, Arc::new(Fence::alone()), Arc::clone(&metrics)).unwrap();
     let ctx = Arc::new(Context::new(client, metrics, settings, CancellationToken::new()));
-    let task = tokio::spawn(topic::run(Arc::clone(&ctx)));
+    let running = Arc::clone(&ctx);
+    let task = tokio::spawn(async move {
+        tokio::join!(topic::run(Arc::clone(&running)), strimzi::watch(&running));
+    });
     (ctx, task)
 }
 

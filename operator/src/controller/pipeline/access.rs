@@ -78,15 +78,13 @@ pub struct PipelineAccess {
     pub services: BTreeMap<Service, Access>,
 }
 
-const DATABASE: &str = "database.secretRef";
 const REGISTRY: &str = "events.schemaRegistry.secretRef";
 
 /// The names of the Secrets that the pipeline's spec refers to, those for Kafka left out
 /// ([`endpoint::secrets`](crate::controller::endpoint::secrets)).
-pub fn referenced(pipeline: &crate::crd::OrderPipelineSpec) -> impl Iterator<Item = &str> {
+pub fn referenced(pipeline: &crate::crd::OrderPipelineSpec) -> impl Iterator<Item = String> {
     let registry = pipeline.events.schema_registry.iter().filter_map(|registry| registry.secret_ref.as_ref());
-    let registry = registry.map(|from| from.name.as_str());
-    registry.chain([pipeline.database.secret_ref.name.as_str()])
+    registry.map(|from| from.name.clone()).chain([pipeline.database.admin_url().name])
 }
 
 /// What each service of `pipeline` may know. `passwords` holds one for each of its services that has a database,
@@ -159,19 +157,19 @@ fn identity(security: &Security) -> KafkaIdentity {
 }
 
 fn admin(pipeline: &ValidPipeline, secrets: &Secrets) -> Result<(DatabaseAdmin, Url), Unusable> {
-    let from = &pipeline.database;
-    let text = value(secrets, DATABASE, &from.name, &from.key)?;
+    let (from, field) = (pipeline.database.admin_url(), pipeline.database.field());
+    let text = value(secrets, field, &from.name, &from.key)?;
     let url = Url::parse(text.expose_secret().trim()).ok().filter(|url| {
         matches!(url.scheme(), "postgres" | "postgresql")
             && url.host_str().is_some_and(|host| !host.is_empty())
     });
     let url = url.ok_or_else(|| Unusable::Malformed {
         secret: from.name.clone(),
-        field: DATABASE,
+        field,
         key: from.key.clone(),
         expected: "a URL such as postgres://user:password@host:5432/postgres",
     })?;
-    Ok((DatabaseAdmin { secret: from.clone(), url: text, image: pipeline.image.clone() }, url))
+    Ok((DatabaseAdmin { secret: from, url: text, image: pipeline.image.clone() }, url))
 }
 
 fn value(secrets: &Secrets, field: &'static str, secret: &str, key: &str) -> Result<SecretString, Unusable> {

@@ -56,8 +56,8 @@ pub(super) async fn fetch(
 }
 
 async fn secrets(api: &Api<Secret>, pipeline: &OrderPipeline) -> Result<Secrets, Error> {
-    let names: BTreeSet<&str> = access::referenced(&pipeline.spec).collect();
-    let found = try_join_all(names.into_iter().map(|name| read(api, name))).await?;
+    let names: BTreeSet<String> = access::referenced(&pipeline.spec).collect();
+    let found = try_join_all(names.iter().map(|name| read(api, name))).await?;
     Ok(found.into_iter().flatten().map(|secret| (secret.name_any(), secret)).collect())
 }
 

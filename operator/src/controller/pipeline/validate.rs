@@ -18,7 +18,7 @@ use crate::build::workload::Autoscaling;
 use crate::crd::events::{EventsSpec, Format};
 use crate::crd::kafka_ref::{Bootstrap, KafkaRef, Mechanism, Security};
 use crate::crd::order_pipeline::{
-    AccessMode, OrderPipelineSpec, Profile, SecretKeyRef, TopicOverride, TopicsSpec,
+    AccessMode, DatabaseSpec, OrderPipelineSpec, Profile, TopicOverride, TopicsSpec,
 };
 
 /// A spec that makes sense, every default filled in.
@@ -38,8 +38,8 @@ pub struct ValidPipeline {
     pub events: EventsSpec,
     /// Who makes the services' Kafka users; none where access is not managed.
     pub managed_access: Option<ManagedAccess>,
-    /// Where the PostgreSQL admin URL stands.
-    pub database: SecretKeyRef,
+    /// The PostgreSQL server.
+    pub database: DatabaseSpec,
     /// The image of all services.
     pub image: String,
 }
@@ -137,7 +137,7 @@ pub fn validate(
         saga,
         events: spec.events.clone(),
         managed_access,
-        database: spec.database.secret_ref.clone(),
+        database: spec.database.clone(),
         image: spec.image.clone().unwrap_or_else(|| image.to_owned()),
     })
 }

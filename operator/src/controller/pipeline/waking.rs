@@ -35,7 +35,7 @@ pub(super) fn those_that_read(
 
 fn reads(ctx: &Context, pipeline: &OrderPipeline, (namespace, name): &Key) -> bool {
     let own = pipeline.namespace().unwrap_or_default();
-    if own == *namespace && access::referenced(&pipeline.spec).any(|named| named == name) {
+    if own == *namespace && access::referenced(&pipeline.spec).any(|named| named == *name) {
         return true;
     }
     let Ok(endpoint) = endpoint(&ctx.strimzi, &own, &pipeline.spec.kafka) else { return false };

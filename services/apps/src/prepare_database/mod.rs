@@ -117,13 +117,22 @@ pub async fn prepare(admin_url: &SecretString, targets: &[Target]) -> Result<(),
     let options: PgConnectOptions = admin_url.expose_secret().parse().map_err(|_secret| {
         PrepareError::Url { what: "ADMIN_DATABASE_URL".to_owned(), reason: "it cannot be parsed".to_owned() }
     })?;
-    let mut admin = Admin::connect(&options).await?;
+    let mut admin = Admin::connect(&with_a_database(options)).await?;
     for target in targets {
         admin.prepare_role(target).await?;
         admin.prepare_database(target).await?;
         tracing::info!(database = target.database, role = target.role, "the database is prepared");
     }
     step("leave the server", admin.connection.close()).await
+}
+
+/// The URL of CloudNativePG's superuser names the database `*`, which means any: as an administrator's, take the one
+/// that every server has for that.
+fn with_a_database(options: PgConnectOptions) -> PgConnectOptions {
+    match options.get_database() {
+        Some("*") => options.database("postgres"),
+        Some(_) | None => options,
+    }
 }
 
 /// Creates the database `name` for whoever `options` connects as, unless it exists. For development, where

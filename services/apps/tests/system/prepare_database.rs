@@ -8,10 +8,14 @@ use devcluster::testing;
 use sqlx::{Connection, PgConnection};
 
 fn prepare(dir: &Path) {
+    prepare_at(&testing::postgres().admin_url(), dir);
+}
+
+fn prepare_at(admin_url: &str, dir: &Path) {
     let output = Command::new(env!("CARGO_BIN_EXE_orders"))
         .arg("prepare-database")
         .env_clear()
-        .env("ADMIN_DATABASE_URL", testing::postgres().admin_url())
+        .env("ADMIN_DATABASE_URL", admin_url)
         .env("DATABASES_DIR", dir)
         .output()
         .unwrap();
@@ -51,9 +55,10 @@ async fn every_service_gets_its_own_database_again_and_again() {
     let refused = PgConnection::connect(&foreign).await.unwrap_err();
     assert!(refused.to_string().contains("permission denied"), "{refused}");
 
-    // A new password in the Secret is a new password of the role.
+    // A new password in the Secret is a new password of the role. The URL as CloudNativePG writes it.
     let [rotated, _] = mounted(&dir, [&names[0], &names[1]], "second");
-    prepare(&dir);
+    let admin_url = testing::postgres().admin_url();
+    prepare_at(&format!("{}/*", admin_url.rsplit_once('/').unwrap().0), &dir);
     PgConnection::connect(&rotated).await.unwrap();
     assert!(PgConnection::connect(&order).await.is_err());
     fs::remove_dir_all(&dir).unwrap();

@@ -11,27 +11,7 @@ pub(crate) async fn install_rights(client: &Client) {
     }
 }
 
-/// Lets the operator have its Lease in `namespace`, as it has one in its own.
-pub(crate) async fn grant_lease(client: &Client, namespace: &str) {
-    for object in rights().into_iter().filter(|object| kind_of(object).starts_with("Role")) {
-        apply(client, Some(namespace), object).await;
-    }
-}
-
-/// Gives the operator of `namespace` what `manifests/base` gives the one of the cluster, in that namespace only: as
-/// `manifests/namespaced` does.
-pub(crate) async fn grant_in(client: &Client, namespace: &str) {
-    for mut object in rights().into_iter().filter(|object| kind_of(object) != "ServiceAccount") {
-        object["kind"] = kind_of(&object).trim_start_matches("Cluster").into();
-        if kind_of(&object) == "RoleBinding" {
-            object["roleRef"]["kind"] = "Role".into();
-            object["subjects"][0]["namespace"] = namespace.into();
-        }
-        apply(client, Some(namespace), object).await;
-    }
-}
-
-async fn apply(client: &Client, namespace: Option<&str>, object: Value) {
+pub(crate) async fn apply(client: &Client, namespace: Option<&str>, object: Value) {
     let object: DynamicObject = serde_json::from_value(object).unwrap();
     let kind = GroupVersionKind::try_from(object.types.as_ref().unwrap()).unwrap();
     let resource = ApiResource::from_gvk(&kind);
@@ -44,12 +24,12 @@ async fn apply(client: &Client, namespace: Option<&str>, object: Value) {
 }
 
 /// What `manifests/base` gives the operator.
-fn rights() -> Vec<Value> {
+pub(crate) fn rights() -> Vec<Value> {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/base/rbac.yaml");
     let text = std::fs::read_to_string(file).unwrap();
     text.split("\n---\n").map(|document| serde_saphyr::from_str(document).unwrap()).collect()
 }
 
-fn kind_of(object: &Value) -> &str {
+pub(crate) fn kind_of(object: &Value) -> &str {
     object["kind"].as_str().unwrap()
 }

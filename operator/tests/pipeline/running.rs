@@ -1,0 +1,105 @@
+//! The operator as a task of the test, and clients of the apiserver.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devcluster::testing::apiserver;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, ResourceExt};
+use operator::controller::context::{Context, Settings};
+use operator::crd::OrderPipeline;
+use operator::metrics::Metrics;
+use tokio_util::sync::CancellationToken;
+
+use super::world::{LIMIT, eventually};
+
+/// Which objects an operator looks after.
+#[derive(PartialEq)]
+pub(crate) enum Scope {
+    Namespace,
+    Cluster,
+}
+
+/// A client, as somebody else than the administrator where `user` is given.
+pub(crate) async fn client(kubeconfig: &Path, user: Option<&str>) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    config.auth_info.impersonate = user.map(str::to_owned);
+    Client::try_from(config).unwrap()
+}
+
+pub(crate) async fn create_namespace(client: &Client, name: String) -> String {
+    let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
+    let object = Namespace { metadata, ..Namespace::default() };
+    Api::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
+    name
+}
+
+/// The shared apiserver, for what has to be there before the operator starts.
+pub(crate) async fn administrator() -> Client {
+    client(apiserver().kubeconfig(), None).await
+}
+
+/// A running operator.
+pub(crate) struct Operator {
+    pub(crate) ctx: Arc<Context>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Operator {
+    /// An operator that sees every object, of a namespace or all.
+    pub(crate) async fn start(client: &Client, namespace: Option<&str>) -> Self {
+        let settings = Settings {
+            namespace: namespace.map(str::to_owned),
+            drift_interval: Duration::from_secs(2),
+            cleanup_timeout: Duration::from_secs(5),
+            ..Settings::default()
+        };
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let ctx = Arc::new(Context::new(client.clone(), metrics, settings, CancellationToken::new()));
+        let running = Arc::clone(&ctx);
+        let task = tokio::spawn(async move { operator::controller::run(&running).await });
+        eventually("watches", || async {
+            // A watch is only unsynced once it is announced.
+            let begun = ctx.metrics.encode().unwrap();
+            let begun =
+                ["kafkatopic", "orderpipeline"].iter().all(|name| begun.contains(&format!("=\"{name}\"")));
+            let unsynced = ctx.watches.unsynced();
+            if begun && unsynced.is_empty() { Ok(()) } else { Err(format!("{unsynced:?}")) }
+        })
+        .await;
+        Self { ctx, task }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.ctx.shutdown.cancel();
+        tokio::time::timeout(LIMIT, self.task).await.expect("the operator ends in time").unwrap();
+    }
+}
+
+/// Has the apiserver serve our kinds.
+pub(crate) async fn install_crds(client: &Client) {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for crd in operator::crd::all() {
+        let name = crd.name_any();
+        let params = PatchParams::apply("test").force();
+        api.patch(&name, &params, &Patch::Apply(&crd)).await.unwrap();
+        eventually(&name, || async {
+            let crd = api.get(&name).await.unwrap();
+            let conditions = crd.status.and_then(|status| status.conditions).unwrap_or_default();
+            let established = conditions.iter().any(|c| c.type_ == "Established" && c.status == "True");
+            if established { Ok(()) } else { Err(format!("{conditions:?}")) }
+        })
+        .await;
+    }
+    // Established comes a moment before the apiserver serves it.
+    eventually("pipelines are served", || async {
+        let pipelines: Api<OrderPipeline> = Api::all(client.clone());
+        pipelines.list(&ListParams::default()).await.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+}
