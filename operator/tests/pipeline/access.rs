@@ -27,7 +27,7 @@ async fn world() -> World {
     world
 }
 
-fn scram() -> Value {
+pub(crate) fn scram() -> Value {
     json!({"spec": {"kafka": {"bootstrap": {
         "servers": kafka().sasl_bootstrap(),
         "security": {"protocol": "SASL_PLAINTEXT", "credentials": {"secretName": "kafka-credentials"}}
@@ -44,11 +44,11 @@ async fn ready(world: &World) {
     world.reason("AllReady").await;
 }
 
-fn user(world: &World, service: &str) -> String {
+pub(crate) fn user(world: &World, service: &str) -> String {
     format!("{}{}.shop.{service}", world.prefix, world.namespace)
 }
 
-fn admin() -> KafkaAdmin {
+pub(crate) fn admin() -> KafkaAdmin {
     KafkaAdmin::connect(&ConnectOptions::plaintext(kafka().bootstrap())).unwrap()
 }
 
@@ -62,17 +62,17 @@ fn login(username: String, password: &str) -> ConnectOptions {
 }
 
 /// How the pods of `service` log in.
-async fn login_of(world: &World, service: &str) -> ConnectOptions {
+pub(crate) async fn login_of(world: &World, service: &str) -> ConnectOptions {
     let username = world.secret_of(service, "KAFKA_USERNAME").await;
     login(username, &world.secret_of(service, "KAFKA_PASSWORD").await)
 }
 
-async fn acls(user: &str) -> BTreeSet<AclBinding> {
+pub(crate) async fn acls(user: &str) -> BTreeSet<AclBinding> {
     let filter = [AclFilter::of(Principal::user(user))];
     admin().describe_acls(&filter).await.remove(0).unwrap().into_iter().collect()
 }
 
-async fn has_password(user: &str) -> bool {
+pub(crate) async fn has_password(user: &str) -> bool {
     admin().describe_scram(&[user.to_owned()]).await.remove(0).is_ok()
 }
 

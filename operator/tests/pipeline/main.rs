@@ -12,7 +12,11 @@
 mod access;
 mod admission;
 mod changes;
+mod crashes;
+#[path = "../support/fuse.rs"]
+mod fuse;
 mod golden;
+mod histories;
 mod lifecycle;
 mod peers;
 #[path = "../support/rights.rs"]

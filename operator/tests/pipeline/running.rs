@@ -17,19 +17,41 @@ use tokio_util::sync::CancellationToken;
 
 use super::world::{LIMIT, eventually};
 
-/// Which objects an operator looks after.
-#[derive(PartialEq)]
+/// Which objects the operator of a world looks after.
+#[derive(Clone, Copy)]
 pub(crate) enum Scope {
+    /// Those of the world's namespace.
     Namespace,
+    /// All.
     Cluster,
+    /// None: the test runs operators itself.
+    Nothing,
+}
+
+/// As whom the operator speaks to the apiserver.
+pub(crate) const OPERATOR: &str = "system:serviceaccount:orderpipeline-system:operator";
+
+/// Settings that make drift and deletions show within seconds.
+pub(crate) fn settings(namespace: Option<&str>) -> Settings {
+    Settings {
+        namespace: namespace.map(str::to_owned),
+        drift_interval: Duration::from_secs(2),
+        cleanup_timeout: Duration::from_secs(5),
+        ..Settings::default()
+    }
 }
 
 /// A client, as somebody else than the administrator where `user` is given.
 pub(crate) async fn client(kubeconfig: &Path, user: Option<&str>) -> Client {
+    Client::try_from(config(kubeconfig, user).await).unwrap()
+}
+
+/// What a client is made from.
+pub(crate) async fn config(kubeconfig: &Path, user: Option<&str>) -> Config {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     config.auth_info.impersonate = user.map(str::to_owned);
-    Client::try_from(config).unwrap()
+    config
 }
 
 pub(crate) async fn create_namespace(client: &Client, name: String) -> String {
@@ -53,12 +75,7 @@ pub(crate) struct Operator {
 impl Operator {
     /// An operator that sees every object, of a namespace or all.
     pub(crate) async fn start(client: &Client, namespace: Option<&str>) -> Self {
-        let settings = Settings {
-            namespace: namespace.map(str::to_owned),
-            drift_interval: Duration::from_secs(2),
-            cleanup_timeout: Duration::from_secs(5),
-            ..Settings::default()
-        };
+        let settings = settings(namespace);
         let metrics = Arc::new(Metrics::new().unwrap());
         let ctx = Arc::new(Context::new(client.clone(), metrics, settings, CancellationToken::new()));
         let running = Arc::clone(&ctx);

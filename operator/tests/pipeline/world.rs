@@ -29,7 +29,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::rights::install_rights;
-use super::running::{Operator, Scope, client, create_namespace, install_crds};
+use super::running::{OPERATOR, Operator, Scope, client, create_namespace, install_crds};
 
 /// Everything here takes milliseconds on an idle machine; a build beside it makes it slow.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -44,7 +44,7 @@ pub(crate) struct World {
     pub(crate) prefix: String,
     /// The operator's own, with its rights.
     rights: Client,
-    operator: Operator,
+    operator: Option<Operator>,
     _apiserver: Option<(Apiserver, TempDir)>,
 }
 
@@ -79,15 +79,23 @@ impl World {
         world
     }
 
+    /// A world whose operators the test runs itself.
+    pub(crate) async fn without_operator() -> Self {
+        Self::on(apiserver().kubeconfig(), None, Scope::Nothing).await
+    }
+
     async fn on(kubeconfig: &Path, apiserver: Option<(Apiserver, TempDir)>, scope: Scope) -> Self {
         let of_the_test = client(kubeconfig, None).await;
         install_crds(&of_the_test).await;
         install_rights(&of_the_test).await;
         let name = unique("pipeline").to_lowercase().replace(['.', '_'], "-");
         let namespace = create_namespace(&of_the_test, name).await;
-        let rights = client(kubeconfig, Some("system:serviceaccount:orderpipeline-system:operator")).await;
-        let watched = (scope == Scope::Namespace).then_some(namespace.as_str());
-        let operator = Operator::start(&rights, watched).await;
+        let rights = client(kubeconfig, Some(OPERATOR)).await;
+        let operator = match scope {
+            Scope::Namespace => Some(Operator::start(&rights, Some(&namespace)).await),
+            Scope::Cluster => Some(Operator::start(&rights, None).await),
+            Scope::Nothing => None,
+        };
         let prefix = format!("{namespace}.");
         Self { prefix, client: of_the_test, namespace, rights, operator, _apiserver: apiserver }
     }
@@ -219,6 +227,11 @@ impl World {
     pub(crate) async fn finish_job(&self, end: &str) {
         let jobs = self.names::<Job>().await;
         let [job] = jobs.as_slice() else { panic!("there should be one Job, there are {jobs:?}") };
+        self.end_job(job, end).await;
+    }
+
+    /// The same of the Job of this name.
+    pub(crate) async fn end_job(&self, job: &str, end: &str) {
         let before = if end == "Complete" { "SuccessCriteriaMet" } else { "FailureTarget" };
         let condition = |kind: &str| {
             json!({"type": kind, "status": "True", "reason": "BackoffLimitExceeded", "message": "played by the test",
@@ -276,7 +289,12 @@ impl World {
             + Serialize,
     {
         let patch = Patch::Merge(json!({ "status": status }));
-        self.api::<K>().patch_status(name, &PatchParams::default(), &patch).await.unwrap();
+        match self.api::<K>().patch_status(name, &PatchParams::default(), &patch).await {
+            Ok(_) => {}
+            // The operator has removed it meanwhile.
+            Err(kube::Error::Api(refusal)) if refusal.is_not_found() => {}
+            Err(error) => panic!("{name}: {error}"),
+        }
     }
 
     /// What the garbage collector does after the pipeline was deleted: it goes on until nothing is left, because a
@@ -301,7 +319,7 @@ impl World {
 
     /// Writes that the operator made, by kind and verb, status writes of the pipeline itself left out.
     pub(crate) fn writes(&self) -> Vec<String> {
-        let text = self.operator.ctx.metrics.encode().unwrap();
+        let text = self.ctx().metrics.encode().unwrap();
         let writes =
             text.lines().filter(|line| line.starts_with("orderpipeline_operator_kubernetes_writes_total"));
         let of_objects = writes.filter(|line| !(line.contains("OrderPipeline") && line.contains("status")));
@@ -309,17 +327,21 @@ impl World {
     }
 
     pub(crate) fn ctx(&self) -> &Context {
-        &self.operator.ctx
+        &self.operator.as_ref().expect("an operator").ctx
     }
 
     /// Another operator process takes over.
     pub(crate) async fn restart_operator(&mut self) {
         let next = Operator::start(&self.rights, Some(&self.namespace)).await;
-        std::mem::replace(&mut self.operator, next).stop().await;
+        if let Some(before) = self.operator.replace(next) {
+            before.stop().await;
+        }
     }
 
     pub(crate) async fn end(self) {
-        self.operator.stop().await;
+        if let Some(operator) = self.operator {
+            operator.stop().await;
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 mod corpus;
 mod crashes;
 mod crds_fresh;
+#[path = "../support/fuse.rs"]
 mod fuse;
 mod grants;
 mod histories;

@@ -1,0 +1,191 @@
+//! The operator dies at every n-th write while a pipeline is made, changed and deleted, is started again, and all the
+//! same everything ends as if it had not: objects, users and ACLs.
+
+use std::sync::Arc;
+
+use devcluster::testing::{apiserver, kafka};
+use futures::StreamExt;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kafka_admin::{Admin, CoalesceOptions, Coalescing, ConnectOptions, Guarded, KafkaAdmin};
+use kube::Client;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::client::ClientBuilder;
+use operator::controller::context::Context;
+use operator::controller::pipeline::principals::ROTATE_ANNOTATION;
+use operator::controller::{pipeline, strimzi, topic};
+use operator::crd::{KafkaTopic, OrderPipeline};
+use operator::metrics::Metrics;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::access::{acls, admin, has_password, login_of, user};
+use crate::fuse::{Dies, Fuse, KafkaFuse, KubernetesFuse};
+use crate::running::{OPERATOR, config, settings};
+use crate::world::{World, eventually};
+
+/// Scenarios under way at once: each mostly waits.
+const AT_ONCE: usize = 6;
+
+/// What an operator of `world` has at hand that burns `fuse`.
+async fn context(world: &World, fuse: &Arc<Fuse>) -> Arc<Context> {
+    let client = ClientBuilder::try_from(config(apiserver().kubeconfig(), Some(OPERATOR)).await).unwrap();
+    let client: Client = client.with_layer(&KubernetesFuse(Arc::clone(fuse))).build();
+    let fuse = Arc::clone(fuse);
+    let connect = Box::new(move |options: &ConnectOptions| {
+        let inner: Arc<dyn Admin> = Arc::new(KafkaAdmin::connect(options)?);
+        let fused = Arc::new(Guarded::new(inner, KafkaFuse(Arc::clone(&fuse))));
+        Ok(Arc::new(Coalescing::new(fused, CoalesceOptions::default())) as Arc<dyn Admin>)
+    });
+    let (metrics, settings) = (Arc::new(Metrics::new().unwrap()), settings(Some(&world.namespace)));
+    Arc::new(Context::with_connect(client, metrics, settings, CancellationToken::new(), connect))
+}
+
+/// Runs controllers of pipelines that die at their n-th write until `done`; how many writes the last one had left.
+async fn until<F: Future<Output = ()>>(
+    world: &World,
+    writes: usize,
+    dies: Dies,
+    done: impl Fn() -> F,
+) -> usize {
+    // The whole scenario takes some dozen writes; an operator that makes no progress would go on for ever.
+    for _life in 0..100 {
+        let fuse = Fuse::new(writes, dies);
+        let ctx = context(world, &fuse).await;
+        let operator = tokio::spawn(async move {
+            tokio::join!(pipeline::run(Arc::clone(&ctx)), strimzi::watch(&ctx));
+        });
+        let survived = tokio::select! {
+            () = done() => true,
+            () = fuse.burnt() => false,
+        };
+        operator.abort();
+        let _ = operator.await;
+        if survived {
+            return fuse.left();
+        }
+    }
+    panic!("no progress when the operator dies {dies:?} at each {writes}th write");
+}
+
+/// A pipeline is made, changed and deleted. Returns what there was after each of these, and how many writes that took
+/// if the operator survived them all.
+async fn scenario(writes: usize, dies: Dies) -> (Value, usize) {
+    let world = World::without_operator().await;
+    world.put_secret("postgres-admin", &[("url", crate::world::ADMIN_URL)]).await;
+    let topics = context(&world, &Fuse::new(usize::MAX, dies)).await;
+    let running = Arc::clone(&topics);
+    let topics_controller = tokio::spawn(async move {
+        tokio::join!(topic::run(Arc::clone(&running)), strimzi::watch(&running));
+    });
+    world
+        .put_secret(
+            "kafka-credentials",
+            &[("username", kafka().admin_user()), ("password", kafka().admin_password())],
+        )
+        .await;
+
+    // Without a database: no Job has to be played.
+    let off = json!({"enabled": false});
+    let services =
+        json!({"order": off, "inventory": off, "notification": off, "order-analytics": {"replicas": 2}});
+    let mut spec = crate::access::scram();
+    spec["spec"]["services"] = services;
+    world.create(spec).await;
+    let settled = async || settled(&world).await;
+    let first = writes - until(&world, writes, dies, settled).await;
+    let made = outcome(&world).await;
+
+    world.change(json!({"services": {"order-analytics": {"replicas": 1}}})).await;
+    let patch = Patch::Merge(json!({"metadata": {"annotations": {ROTATE_ANNOTATION: "1"}}}));
+    world.api::<OrderPipeline>().patch("shop", &PatchParams::default(), &patch).await.unwrap();
+    let second = writes - until(&world, writes, dies, settled).await;
+    let changed = outcome(&world).await;
+
+    world.api::<OrderPipeline>().delete("shop", &DeleteParams::default()).await.unwrap();
+    let gone = async || {
+        eventually("the pipeline is gone", || async {
+            let left = world.api::<OrderPipeline>().get_opt("shop").await.unwrap();
+            left.map_or(Ok(()), |left| Err(format!("{:?}", left.metadata.finalizers)))
+        })
+        .await;
+    };
+    let third = writes - until(&world, writes, dies, gone).await;
+    topics.shutdown.cancel();
+    topics_controller.await.unwrap();
+    let user = user(&world, "order-analytics");
+    let left = json!({"acls": acls(&user).await.len(), "password": has_password(&user).await});
+    (json!({"made": made, "changed": changed, "left": left}), first + second + third)
+}
+
+/// Waits until the pipeline is Ready, and meanwhile says of all pods that they are.
+async fn settled(world: &World) {
+    eventually("the pipeline is ready", || async {
+        world.roll_out().await;
+        let pipeline: OrderPipeline = world.api().get("shop").await.unwrap();
+        let status = pipeline.status.clone().unwrap_or_default();
+        let current = Some(status.observed_generation) == pipeline.metadata.generation;
+        let rotated = pipeline.metadata.annotations.as_ref().and_then(|all| all.get(ROTATE_ANNOTATION));
+        let secret = world.api::<Secret>().get_opt("shop-order-analytics").await.unwrap();
+        let made_for = secret.and_then(|secret| {
+            secret.metadata.annotations?.get("orderpipeline.dev/rotated-kafka-password").cloned()
+        });
+        let ready = status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
+        if current && ready && rotated == made_for.as_ref() {
+            Ok(())
+        } else {
+            Err(format!("{:?}", status.conditions))
+        }
+    })
+    .await;
+}
+
+/// Objects, user and rights, without what differs from run to run.
+async fn outcome(world: &World) -> Value {
+    let user = user(world, "order-analytics");
+    let login = login_of(world, "order-analytics").await;
+    let rights: Vec<String> = acls(&user).await.iter().map(|acl| format!("{acl:?}")).collect();
+    let pipeline: OrderPipeline = world.api().get("shop").await.unwrap();
+    let status = pipeline.status.unwrap();
+    let deployment: Deployment = world.api().get("shop-order-analytics").await.unwrap();
+    let told = json!({
+        "finalizers": pipeline.metadata.finalizers,
+        "users": status.access.unwrap().users,
+        "summary": status.summary,
+        "topics": world.names::<KafkaTopic>().await,
+        "secrets": world.names::<Secret>().await,
+        "others": [
+            world.names::<ServiceAccount>().await, world.names::<ConfigMap>().await,
+            world.names::<NetworkPolicy>().await, world.names::<PodDisruptionBudget>().await,
+        ],
+        "replicas": deployment.spec.unwrap().replicas,
+        "rights": rights,
+        "logs in": KafkaAdmin::connect(&login).unwrap().describe_cluster().await.is_ok(),
+        "one of ours": admin().describe_scram(&[user]).await.remove(0).is_ok(),
+    });
+    serde_json::from_str(&told.to_string().replace(&world.namespace, "NAMESPACE")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_killed_at_any_write_ends_where_one_that_lives_does() {
+    let (expected, writes) = scenario(usize::MAX, Dies::AfterIt).await;
+    assert_eq!(expected["left"], json!({"acls": 0, "password": false}), "{expected}");
+    assert_eq!((&expected["made"]["replicas"], &expected["changed"]["replicas"]), (&json!(2), &json!(1)));
+    assert!(expected["changed"]["logs in"] == true, "{expected}");
+    assert!(writes >= 20, "{writes} writes");
+
+    let every = (1..=writes).flat_map(|n| [(n, Dies::BeforeIt), (n, Dies::AfterIt)]);
+    // Each life begins by setting the password anew, since Kafka does not tell which one a user has: who never gets
+    // beyond that gets nowhere.
+    let every = every.filter(|(n, dies)| *n > if *dies == Dies::AfterIt { 1 } else { 2 });
+    let runs = futures::stream::iter(every)
+        .map(|(n, dies)| async move { (n, dies, scenario(n, dies).await.0) })
+        .buffer_unordered(AT_ONCE);
+    runs.for_each(|(n, dies, found)| {
+        assert_eq!(found, expected, "killed {dies:?} at each {n}th write");
+        std::future::ready(())
+    })
+    .await;
+}
