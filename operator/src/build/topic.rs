@@ -7,7 +7,8 @@ use contract::Topic;
 
 use super::labels::{Component, PipelineId};
 use crate::crd::kafka_ref::KafkaRef;
-use crate::crd::kafka_topic::{AdoptionPolicy, DeletionPolicy, ReconcilePolicy};
+use crate::crd::kafka_topic::{AdoptionPolicy, DeletionPolicy};
+use crate::crd::reconcile_policy::ReconcilePolicy;
 use crate::crd::{KafkaTopic, KafkaTopicSpec};
 
 /// A topic that the pipeline wants, all defaults resolved.

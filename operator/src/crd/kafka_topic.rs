@@ -14,6 +14,7 @@ use strum::IntoStaticStr;
 
 use super::conditions;
 use super::kafka_ref::KafkaRef;
+use super::reconcile_policy::ReconcilePolicy;
 
 /// A topic, what it is configured with, and what happens to it when this object goes.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -86,29 +87,14 @@ pub struct KafkaTopicSpec {
     /// What happens when the topic exists already and was not created for this object.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
-    /// Whether the topic is changed to what the spec says, or only compared with it.
+    /// Whether the topic is changed to what the spec says, or only compared with it. With `Plan` it is not changed at the
+    /// end of this object either.
     #[serde(default, skip_serializing_if = "ReconcilePolicy::is_default")]
     pub reconcile_policy: ReconcilePolicy,
     /// Leaves the topic alone, neither compared nor changed, until it is false again. Deleting this object
     /// meanwhile leaves the topic there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
-}
-
-/// Whether differences are removed, or only told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
-pub enum ReconcilePolicy {
-    /// The topic is changed.
-    #[default]
-    Apply,
-    /// Nothing is changed, not even at the end of this object; what would be stands in `status.plan`.
-    Plan,
-}
-
-impl ReconcilePolicy {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// What happens to a topic when its object is deleted.

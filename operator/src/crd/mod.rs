@@ -5,6 +5,7 @@ pub mod events;
 pub mod kafka_ref;
 pub mod kafka_topic;
 pub mod order_pipeline;
+pub mod reconcile_policy;
 pub mod reference;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{

@@ -26,6 +26,7 @@ pub use topics::{TopicOverride, TopicsSpec};
 
 use super::events::EventsSpec;
 use super::kafka_ref::KafkaRef;
+use super::reconcile_policy::ReconcilePolicy;
 
 /// The order services of one shop on one Kafka cluster: their topics, databases and Deployments.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -113,6 +114,11 @@ pub struct OrderPipelineSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
+
+    /// Whether the operator makes what the spec says, or only compares it with what there is. With `Plan`, the users in
+    /// Kafka are compared by their names alone; and they are removed all the same when the pipeline is deleted.
+    #[serde(default, skip_serializing_if = "ReconcilePolicy::is_default")]
+    pub reconcile_policy: ReconcilePolicy,
 
     /// While true, the operator changes nothing that belongs to this pipeline. What runs goes on running.
     #[serde(default)]

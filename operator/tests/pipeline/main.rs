@@ -19,6 +19,7 @@ mod golden;
 mod histories;
 mod lifecycle;
 mod peers;
+mod planned;
 #[path = "../support/rights.rs"]
 mod rights;
 mod running;

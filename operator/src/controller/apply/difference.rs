@@ -18,6 +18,31 @@ pub(super) fn differs(planned: &DynamicObject, live: &DynamicObject) -> bool {
     hash(planned) != hash(live) || !covers(&json(live), &json(planned))
 }
 
+/// The fields in which `live` is not as planned, by their paths: never values, which may be secret. None where only
+/// something that left the plan is still there.
+pub(super) fn fields(planned: &DynamicObject, live: &DynamicObject) -> Vec<String> {
+    let mut found = Vec::new();
+    add_fields("", &json(live), &json(planned), &mut found);
+    found.retain(|path| !path.ends_with(HASH_ANNOTATION));
+    found
+}
+
+fn add_fields(path: &str, live: &Value, planned: &Value, found: &mut Vec<String>) {
+    let (Value::Object(live), Value::Object(planned)) = (live, planned) else {
+        found.push(path.to_owned());
+        return;
+    };
+    for (key, wanted) in planned {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        match live.get(key) {
+            None if is_empty(wanted) => {}
+            Some(there) if covers_field(key, there, wanted) => {}
+            Some(there) => add_fields(&path, there, wanted, found),
+            None => found.push(path),
+        }
+    }
+}
+
 /// Hash of a planned object, without its own hash.
 pub(super) fn hash(planned: &DynamicObject) -> String {
     // serde_json orders keys, so that equal objects have equal text.
@@ -140,6 +165,11 @@ mod tests {
         let live = object(json!({"kept": "1", "left": "2"}), "before");
 
         assert!(differs(&object(json!({"kept": "1"}), "after"), &live));
+        assert!(fields(&object(json!({"kept": "1"}), "after"), &live).is_empty());
+        assert_eq!(
+            fields(&object(json!({"kept": "3", "new": "4"}), "after"), &live),
+            ["data.kept", "data.new"]
+        );
         assert!(!differs(&object(json!({"kept": "1"}), "before"), &live));
     }
 }

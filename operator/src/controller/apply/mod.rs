@@ -144,6 +144,35 @@ impl Resources<Planned> {
         Ok(Resources { owner: self.owner, objects: applied, kinds: self.kinds, state: PhantomData })
     }
 
+    /// What [`Resources::apply`] would do, a sentence each; does nothing of it.
+    ///
+    /// # Errors
+    /// As [`Resources::apply`] has them.
+    pub async fn pending(&self, ctx: &Context) -> Result<Vec<String>, Error> {
+        let mut existing = self.existing(ctx).await?;
+        let mut told = Vec::new();
+        for (kind, planned) in &self.objects {
+            let (name, what) = (planned.name_any(), &kind.kind);
+            match existing.remove(&key(kind, planned)) {
+                Some((_, live)) if !difference::differs(planned, &live) => {}
+                Some((_, live)) => {
+                    let fields = difference::fields(planned, &live);
+                    let fields =
+                        if fields.is_empty() { "what left the spec".into() } else { fields.join(", ") };
+                    told.push(format!("change {what} {name}: {fields}"));
+                }
+                None => {
+                    refuse_foreign(&api(ctx, &self.owner, kind), &self.owner, kind, &name).await?;
+                    told.push(format!("create {what} {name}"));
+                }
+            }
+        }
+        told.extend(
+            existing.into_values().map(|(kind, left)| format!("remove {} {}", kind.kind, left.name_any())),
+        );
+        Ok(told)
+    }
+
     /// What the owner has of the kinds it may have.
     async fn existing(
         &self,

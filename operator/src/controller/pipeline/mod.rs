@@ -15,6 +15,7 @@ mod duration;
 mod fetch;
 mod form;
 mod peers;
+mod pending;
 pub mod plan;
 pub mod principals;
 mod progress;
@@ -57,6 +58,7 @@ use super::outcome::{Outcome, STALLED_RETRY};
 use super::runner;
 use super::status as statuses;
 use crate::build::labels::PipelineId;
+use crate::crd::reconcile_policy::ReconcilePolicy;
 use crate::crd::{KafkaTopic, OrderPipeline};
 
 /// Name of the controller in logs and metrics.
@@ -145,6 +147,9 @@ async fn advance(
     if let Some(older) = peers::older_claimant(ctx, pipeline, peers) {
         return Ok(Report::Blocked(peers::prefix_taken(pipeline, &older)));
     }
+    if pipeline.spec.reconcile_policy == ReconcilePolicy::Plan {
+        return pending::look(ctx, pipeline, &valid, owner).await;
+    }
     let cleanup = cleanup::needed(pipeline, valid.managed_access.is_some());
     if let Some(updated) = finalizer::set(ctx, pipeline, cleanup).await? {
         *pipeline = updated;
@@ -178,13 +183,7 @@ async fn apply(
     ctx: &Context,
 ) -> Result<Applied, Error> {
     let job = plan.job.as_ref().map(ResourceExt::name_any);
-    let prepared = pipeline.status.as_ref().and_then(|status| status.database.as_ref());
-    let databases = match prepared {
-        Some(database) if Some(&database.prepared_by) == job.as_ref() => Databases::Prepared,
-        Some(_) | None => Databases::Unprepared,
-    };
-
-    let foundations = foundations(&plan, owner, databases)?.apply(ctx).await?;
+    let foundations = foundations(&plan, owner, Databases::of(pipeline, &plan))?.apply(ctx).await?;
     let topics = Tally::of(foundations.all::<KafkaTopic>().map(|topic| progress::topic(&topic)));
     let database = job
         .as_ref()
@@ -212,6 +211,18 @@ enum Databases {
     Prepared,
     /// It has to run.
     Unprepared,
+}
+
+impl Databases {
+    fn of(pipeline: &OrderPipeline, plan: &Plan) -> Self {
+        let prepared = pipeline.status.as_ref().and_then(|status| status.database.as_ref());
+        match prepared {
+            Some(database) if plan.job.as_ref().is_some_and(|job| job.name_any() == database.prepared_by) => {
+                Self::Prepared
+            }
+            Some(_) | None => Self::Unprepared,
+        }
+    }
 }
 
 /// What services need before they start. A Job whose work is done is not part of it any more, so it is removed:

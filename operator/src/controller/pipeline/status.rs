@@ -19,6 +19,8 @@ pub(super) enum Report {
     Suspended,
     /// It got no further than this.
     Blocked(Outcome),
+    /// Nothing was changed; this would be.
+    Planned(Vec<String>),
     /// Objects were applied.
     Applied(Box<Applied>),
     /// It could not be finished.
@@ -61,6 +63,7 @@ impl Report {
         match self {
             Self::Suspended => Ok(Outcome::ready(SUSPENDED, SUSPENDED_MESSAGE)),
             Self::Blocked(outcome) => Ok(outcome),
+            Self::Planned(changes) => Ok(planned(&changes)),
             Self::Applied(applied) => Ok(applied.outcome()),
             Self::Failed(error) => Err(error),
         }
@@ -101,7 +104,11 @@ pub(super) fn compute(
         summary: old.and_then(|status| status.summary.clone()),
         database: old.and_then(|status| status.database.clone()),
         access: old.and_then(|status| status.access.clone()),
+        plan: Vec::new(),
     };
+    if let Report::Planned(changes) = report {
+        status.plan.clone_from(changes);
+    }
     if let Report::Applied(applied) = report {
         status.summary =
             Some(PipelineSummary { topics: applied.topics.ratio(), services: applied.services.ratio() });
@@ -112,6 +119,14 @@ pub(super) fn compute(
         }
     }
     status
+}
+
+fn planned(changes: &[String]) -> Outcome {
+    let message = format!(
+        "{} changes stand in status.plan; set spec.reconcilePolicy to Apply to have them made",
+        changes.len()
+    );
+    Outcome::stalled("ChangesPending", message)
 }
 
 /// The status of a pipeline that is about to create the users of `access`: should the process die meanwhile, the
@@ -132,6 +147,7 @@ fn facts(report: &Report) -> Vec<Fact> {
             [ready].into_iter().chain(unknown(&why)).collect()
         }
         Report::Blocked(outcome) => explained(&Ok(outcome.clone())),
+        Report::Planned(changes) => explained(&Ok(planned(changes))),
         Report::Applied(applied) => {
             let mut facts = outcome::summary(&Ok(applied.outcome())).facts();
             facts.push(fact(ConditionType::TopicsReady, &applied.topics.progress, "every topic is ready"));

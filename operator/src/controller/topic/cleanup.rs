@@ -19,7 +19,8 @@ use crate::controller::finalizer::{self, Cleanup};
 use crate::controller::outcome::Outcome;
 use crate::controller::status::{event, publish, write};
 use crate::crd::KafkaTopic;
-use crate::crd::kafka_topic::{DeletionPolicy, ReconcilePolicy};
+use crate::crd::kafka_topic::DeletionPolicy;
+use crate::crd::reconcile_policy::ReconcilePolicy;
 
 /// Between two attempts to reach the cluster.
 const RETRY: Duration = Duration::from_secs(3);

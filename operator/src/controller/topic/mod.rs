@@ -63,7 +63,8 @@ use super::runner;
 use super::status::{event, publish, write};
 use crate::crd::KafkaTopic;
 use crate::crd::conditions::Explanation;
-use crate::crd::kafka_topic::{AdoptionPolicy, DeletionPolicy, ReconcilePolicy};
+use crate::crd::kafka_topic::{AdoptionPolicy, DeletionPolicy};
+use crate::crd::reconcile_policy::ReconcilePolicy;
 
 /// Name of the controller in metrics and logs.
 pub const NAME: &str = "kafkatopic";

@@ -23,6 +23,10 @@ pub struct OrderPipelineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<PipelineSummary>,
 
+    /// What would be changed, a sentence each, where `spec.reconcilePolicy` is Plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan: Vec<String>,
+
     /// What is known about the databases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseStatus>,

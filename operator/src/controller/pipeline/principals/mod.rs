@@ -105,6 +105,36 @@ pub(super) async fn ensure(
     }
 }
 
+/// What [`ensure`] would do about users, a sentence each; asks Kafka nothing.
+///
+/// # Errors
+/// [`Error::Kubernetes`] when the apiserver cannot be asked.
+pub(super) async fn pending(
+    ctx: &Context,
+    pipeline: &OrderPipeline,
+    valid: &ValidPipeline,
+    connection: &Connection,
+    owner: &Owner,
+) -> Result<Vec<String>, Error> {
+    if let (Some(ManagedAccess::Strimzi), Some(cluster)) =
+        (valid.managed_access, &connection.endpoint.strimzi)
+    {
+        let place = strimzi::Place { cluster, namespace: &connection.endpoint.namespace, owner };
+        return strimzi::wanted(ctx, valid, place).0.pending(ctx).await;
+    }
+    let (ours, wanted) = (users_of(pipeline), own_users(valid));
+    let create = wanted.difference(&ours).map(|user| format!("create the Kafka user {user}"));
+    let remove = ours.difference(&wanted).map(|user| format!("remove the Kafka user {user}"));
+    Ok(create.chain(remove).collect())
+}
+
+/// Names of the users of `valid` that are ours to make.
+fn own_users(valid: &ValidPipeline) -> BTreeSet<String> {
+    let name = |service: &ValidService| user_name(&valid.id, &valid.topic_defaults.prefix, service.service);
+    let ours = matches!(valid.managed_access, Some(ManagedAccess::Scram(_)));
+    valid.services.iter().filter(|_| ours).map(name).collect()
+}
+
 /// The users that are ours to make. Asks Kafka nothing while all of it is as a pass or a look in bulk left it; new
 /// users are noted in the status of `pipeline` first.
 async fn scram(
@@ -208,17 +238,11 @@ pub(super) async fn revoke_leaving(
     connection: &Connection,
     applied: Applied,
 ) -> Result<Applied, Error> {
-    let wanted: BTreeSet<String> = match valid.managed_access {
+    if valid.managed_access == Some(ManagedAccess::Strimzi) {
         // Those that left are gone with their KafkaUsers.
-        Some(ManagedAccess::Strimzi) => return Ok(applied),
-        Some(ManagedAccess::Scram(_)) => {
-            let user = |valid_service: &ValidService| {
-                user_name(&valid.id, &valid.topic_defaults.prefix, valid_service.service)
-            };
-            valid.services.iter().map(user).collect()
-        }
-        None => BTreeSet::new(),
-    };
+        return Ok(applied);
+    }
+    let wanted = own_users(valid);
     let leaving: BTreeSet<String> = users_of(pipeline).difference(&wanted).cloned().collect();
     let in_use = valid.managed_access.is_none() && applied.services.progress != Progress::Done;
     if leaving.is_empty() || in_use || applied.access != Progress::Done {

@@ -51,8 +51,9 @@ pub(super) async fn ensure(
     place: Place<'_>,
     held: &Identities,
 ) -> Result<Principals, Error> {
-    let (applied, services) = match apply(ctx, valid, place).await {
-        Ok(found) => found,
+    let (resources, services) = wanted(ctx, valid, place);
+    let applied = match resources.apply(ctx).await {
+        Ok(applied) => applied,
         Err(Error::Foreign { name, .. }) => return Ok(waiting(taken(place.namespace, &name), held)),
         Err(error) => return Err(error),
     };
@@ -95,12 +96,12 @@ pub(in crate::controller::pipeline) async fn remove(
     none.apply(ctx).await.map(drop)
 }
 
-/// The users as the apiserver has them, and of which services they are, in the same order.
-async fn apply(
+/// The users that there should be, and of which services they are, in the same order.
+pub(super) fn wanted(
     ctx: &Context,
     valid: &ValidPipeline,
     place: Place<'_>,
-) -> Result<(Resources<apply::Applied>, Vec<Service>), Error> {
+) -> (Resources<apply::Planned>, Vec<Service>) {
     let mut resources = Resources::of(place.owner.elsewhere(place.namespace));
     let mut services = Vec::new();
     // There is no cluster without the kind: its own is of the same group.
@@ -114,7 +115,7 @@ async fn apply(
             }
         }
     }
-    Ok((resources.apply(ctx).await?, services))
+    (resources, services)
 }
 
 fn kind(strimzi: &Strimzi) -> Option<ApiResource> {
