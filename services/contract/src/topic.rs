@@ -97,8 +97,8 @@ impl Cleanup {
     }
 }
 
-/// Dead letters outlive the records beside them: twice the default seven days, so that one that arrives on a
-/// Friday can still be compared with its neighbours and replayed after a holiday.
+/// Two weeks are enough to come back from a holiday, look at what was given up, and replay it. Counted from when the
+/// event is given up: the pipeline adds how old it may be by then.
 const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// Sales can be compared with those of a year and a month before.

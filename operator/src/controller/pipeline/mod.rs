@@ -21,6 +21,7 @@ pub mod principals;
 mod progress;
 mod services;
 mod status;
+mod topics;
 pub mod validate;
 mod waking;
 

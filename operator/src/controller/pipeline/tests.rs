@@ -280,6 +280,21 @@ fn databases_of_different_pipelines_never_meet() {
     assert_eq!(long.len(), 63);
 }
 
+#[test]
+fn dead_letters_are_kept_for_two_weeks_however_old_their_events() {
+    let pipeline = valid(
+        "topics: {retention: 7d, overrides: {orders.created: {retention: 30d}, order.dlt: {retention: 1d}}}",
+    );
+
+    let days = |topic| {
+        let wanted = pipeline.topics.iter().find(|wanted| wanted.topic == topic).unwrap();
+        wanted.retention.as_secs() / (24 * 60 * 60)
+    };
+
+    assert_eq!((days(Topic::OrdersCreated), days(Topic::OrdersConfirmed)), (30, 7));
+    assert_eq!((days(Topic::InventoryDlt), days(Topic::OrderDlt)), (44, 1));
+}
+
 #[rstest]
 #[case::its_own_config("services: {inventory: {config: {initialStock: pizza=1}}}", &[Service::Inventory])]
 #[case::the_saga("saga: {stepTimeout: 5s}", &[Service::Order])]

@@ -3,23 +3,21 @@
 //! The API server has refused what the schema and its rules can see; here is the rest, and the same again for
 //! objects that are older than a rule. All problems are reported at once, each with its field and the remedy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use contract::{Service, Step, Topic};
+use contract::{Service, Step};
 use k8s_openapi::api::core::v1::{EnvVar, ResourceRequirements};
 use kafka_admin::ScramMechanism;
 
 use super::duration;
-use super::services;
+use super::{services, topics};
 use crate::build::labels::PipelineId;
 use crate::build::topic::{TopicDefaults, WantedTopic};
 use crate::build::workload::Autoscaling;
 use crate::crd::events::{EventsSpec, Format};
 use crate::crd::kafka_ref::{Bootstrap, KafkaRef, Mechanism, Security};
-use crate::crd::order_pipeline::{
-    AccessMode, DatabaseSpec, OrderPipelineSpec, Profile, TopicOverride, TopicsSpec,
-};
+use crate::crd::order_pipeline::{AccessMode, DatabaseSpec, OrderPipelineSpec};
 
 /// A spec that makes sense, every default filled in.
 #[derive(Clone, Debug)]
@@ -120,7 +118,7 @@ pub fn validate(
     check_events(&spec.events, &mut problems);
     let services = services::validate(spec, &mut problems);
     let enabled: Vec<Service> = services.iter().map(|service| service.service).collect();
-    let topics = topics(spec, &enabled, &mut problems);
+    let topics = topics::validate(spec, &enabled, &mut problems);
     let saga = saga(spec, &enabled, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
@@ -198,88 +196,6 @@ fn check_events(events: &EventsSpec, problems: &mut Vec<Problem>) {
     }
 }
 
-fn topics(spec: &OrderPipelineSpec, enabled: &[Service], problems: &mut Vec<Problem>) -> Vec<WantedTopic> {
-    // Those that do not exist are told about with the saga.
-    let steps: Vec<Step> = spec.saga.steps.iter().filter_map(|name| name.parse().ok()).collect();
-    check_overrides(&spec.topics, problems);
-    let retention = time("topics.retention", &spec.topics.retention, problems);
-    // What a service only reads is wanted too: its consumer would wait for the topic forever.
-    let wanted: BTreeSet<Topic> = enabled
-        .iter()
-        .flat_map(|service| {
-            service.subscriptions(&steps).into_iter().chain(service.spec().produces.iter().copied())
-        })
-        .collect();
-    wanted.into_iter().map(|topic| wanted_topic(spec, topic, retention, problems)).collect()
-}
-
-fn wanted_topic(
-    spec: &OrderPipelineSpec,
-    topic: Topic,
-    retention: Duration,
-    problems: &mut Vec<Problem>,
-) -> WantedTopic {
-    let none = TopicOverride::default();
-    let own = spec.topics.overrides.get(topic.name()).unwrap_or(&none);
-    let own_retention = own
-        .retention
-        .as_ref()
-        .map(|text| time(&format!("topics.overrides[{topic}].retention"), text, problems));
-    WantedTopic {
-        topic,
-        partitions: partitions(spec, topic),
-        replicas: own.replicas.or(spec.topics.replicas).unwrap_or_else(|| default_copies(spec.profile)),
-        retention: own_retention.or(topic.spec().retention_override).unwrap_or(retention),
-        config: own.config.clone(),
-    }
-}
-
-/// A topic whose partitions belong to those of another has as many.
-fn partitions(spec: &OrderPipelineSpec, topic: Topic) -> i32 {
-    let counted = topic.spec().copartitioned_with.unwrap_or(topic);
-    let own = spec.topics.overrides.get(counted.name()).and_then(|own| own.partitions);
-    own.unwrap_or(spec.topics.partitions)
-}
-
-fn default_copies(profile: Profile) -> i32 {
-    match profile {
-        // A laptop has one broker.
-        Profile::Dev => 1,
-        Profile::Staging | Profile::Prod => 2,
-    }
-}
-
-/// Kafka settings that have a field of their own, or that the services rely on.
-const NOT_BY_CONFIG: [(&str, &str); 2] = [
-    ("retention.ms", "set `retention` of this topic"),
-    ("cleanup.policy", "remove it: the services rely on the catalogue's policy"),
-];
-
-fn check_overrides(topics: &TopicsSpec, problems: &mut Vec<Problem>) {
-    for (name, own) in &topics.overrides {
-        let field = format!("topics.overrides[{name}]");
-        if Topic::from_name(name).is_none() {
-            let names: Vec<&str> = Topic::ALL.iter().map(|topic| topic.name()).collect();
-            let known = names.join(", ");
-            problems
-                .push(Problem::new(&field, format!("names a topic that does not exist; there are {known}")));
-        }
-        let leader = Topic::from_name(name).and_then(|topic| topic.spec().copartitioned_with);
-        if let (Some(leader), Some(_)) = (leader, own.partitions) {
-            problems.push(Problem::new(
-                format!("{field}.partitions"),
-                format!("cannot be set; the topic has as many as {leader}, so set them there"),
-            ));
-        }
-        for (key, remedy) in NOT_BY_CONFIG {
-            if own.config.contains_key(key) {
-                problems
-                    .push(Problem::new(format!("{field}.config[{key}]"), format!("cannot be set; {remedy}")));
-            }
-        }
-    }
-}
-
 fn saga(spec: &OrderPipelineSpec, enabled: &[Service], problems: &mut Vec<Problem>) -> Saga {
     let mut steps = Vec::new();
     for name in &spec.saga.steps {
@@ -324,7 +240,7 @@ fn names(steps: &[Step]) -> String {
 }
 
 /// The duration in `field`; a second, and a problem, where it is none.
-fn time(field: &str, text: &str, problems: &mut Vec<Problem>) -> Duration {
+pub(super) fn time(field: &str, text: &str, problems: &mut Vec<Problem>) -> Duration {
     duration::parse(text).unwrap_or_else(|| {
         problems.push(Problem::new(field, format!("is {text:?}; write a duration such as 30s, 12h or 7d")));
         Duration::from_secs(1)

@@ -28,8 +28,8 @@ pub struct TopicsSpec {
     #[schemars(range(min = 1, max = 10))]
     pub replicas: Option<i32>,
 
-    /// How long events are kept, such as 7d, 12h or 1d12h. Dead letters are kept for 14 days unless
-    /// overridden.
+    /// How long events are kept, such as 7d, 12h or 1d12h. Dead letters, which keep the
+    /// time of their event, are kept for 14 days more, unless overridden.
     #[serde(default = "default_retention")]
     #[schemars(length(max = 32), regex(pattern = DURATION))]
     #[x_kube(validation = not_zero_rule())]
