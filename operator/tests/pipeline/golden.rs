@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use contract::Service;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use operator::build::autoscaler::{Autoscaler, Keda};
 use operator::build::labels::PipelineId;
 use operator::build::workload::Credentials;
 use operator::controller::pipeline::access::{Secrets, resolve};
@@ -58,7 +59,7 @@ fn objects(file: &Path) -> String {
     let managed = valid.services.iter().filter(|_| valid.managed_access.is_some());
     let logins = managed.map(|service| (service.service, login(service.service))).collect();
     let access = resolve(&valid, &secrets(), &passwords, &logins).unwrap();
-    let documents: Vec<String> = flatten(plan(&valid, &access))
+    let documents: Vec<String> = flatten(plan(&valid, &access, Keda::Served))
         .iter()
         .map(|object| serde_saphyr::to_string(object).unwrap())
         .collect();
@@ -74,9 +75,18 @@ fn flatten(plan: Plan) -> Vec<Value> {
         all.extend([json(&objects.network_policy), json(&objects.deployment)]);
         all.extend(objects.address.iter().map(json));
         all.extend(objects.disruption_budget.iter().map(json));
-        all.extend(objects.autoscaler.iter().map(json));
+        all.extend(objects.autoscaler.iter().flat_map(autoscaler));
     }
     all
+}
+
+fn autoscaler(autoscaler: &Autoscaler) -> Vec<Value> {
+    match autoscaler {
+        Autoscaler::Cpu(by_cpu) | Autoscaler::CpuForLackOfKeda(by_cpu) => vec![json(by_cpu)],
+        Autoscaler::Lag { scaled_object, authentication } => {
+            authentication.iter().map(json).chain([json(scaled_object)]).collect()
+        }
+    }
 }
 
 /// Without what is not stated: the controller drops it too.
