@@ -20,14 +20,14 @@ use serde_json::{Value, json};
 use crate::world::{World, eventually, nobody};
 
 /// A world whose pipelines log in to Kafka, the operator as the administrator.
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     let world = World::new().await;
     let admin = [("username", kafka().admin_user()), ("password", kafka().admin_password())];
     world.put_secret("kafka-credentials", &admin).await;
     world
 }
 
-fn scram() -> Value {
+pub(crate) fn scram() -> Value {
     json!({"spec": {"kafka": {"bootstrap": {
         "servers": kafka().sasl_bootstrap(),
         "security": {"protocol": "SASL_PLAINTEXT", "credentials": {"secretName": "kafka-credentials"}}
@@ -62,7 +62,7 @@ fn login(username: String, password: &str) -> ConnectOptions {
 }
 
 /// How the pods of `service` log in.
-async fn login_of(world: &World, service: &str) -> ConnectOptions {
+pub(crate) async fn login_of(world: &World, service: &str) -> ConnectOptions {
     let username = world.secret_of(service, "KAFKA_USERNAME").await;
     login(username, &world.secret_of(service, "KAFKA_PASSWORD").await)
 }
