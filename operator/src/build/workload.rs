@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use contract::Service;
+use contract::{Service, Topic};
 use k8s_openapi::api::core::v1::{EnvVar, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
+use crate::crd::kafka_ref::{Mechanism, Protocol};
 use crate::crd::order_pipeline::Profile;
 
 /// Where a service answers its API.
@@ -29,6 +30,8 @@ pub struct Workload {
     pub replicas: i32,
     /// How its load decides on the number of pods, where it does.
     pub autoscaling: Option<Autoscaling>,
+    /// What it reads, for whoever wants to know how far behind it is.
+    pub reading: Reading,
     /// CPU and memory of each pod.
     pub resources: ResourceRequirements,
     /// Its environment, as far as it is no secret.
@@ -48,6 +51,25 @@ pub struct Autoscaling {
     pub max_replicas: i32,
     /// Average CPU of the pods to aim at, in percent of what they request.
     pub target_cpu: i32,
+    /// Events that each pod may be behind on average, where that decides too.
+    pub target_lag: Option<i64>,
+}
+
+/// What a service reads in Kafka, and as which group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Addresses of the brokers.
+    pub servers: String,
+    /// How they are spoken to.
+    pub protocol: Protocol,
+    /// How one logs in to them, where the protocol has SASL.
+    pub mechanism: Mechanism,
+    /// Put before every topic's name.
+    pub prefix: String,
+    /// The consumer group of all its pods.
+    pub group: String,
+    /// The topics.
+    pub topics: Vec<Topic>,
 }
 
 /// The secrets of a service.

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::world::{World, eventually, nobody};
 
 /// A world whose pipelines log in to Kafka, the operator as the administrator.
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     let world = World::new().await;
     let admin = [("username", kafka().admin_user()), ("password", kafka().admin_password())];
     world.put_secret("kafka-credentials", &admin).await;

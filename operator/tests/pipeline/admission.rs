@@ -50,6 +50,16 @@ use crate::world::World;
     json!({"spec": {"services": {"order": {"autoscaling": {"minReplicas": 4, "maxReplicas": 3}}}}}),
     "autoscaling.minReplicas must not be more than maxReplicas"
 )]
+#[case::lag_of_nothing(
+    json!({"spec": {"services": {"order": {"autoscaling": {"maxReplicas": 3, "targetLag": 0}}}}}),
+    "spec.services.order.autoscaling.targetLag"
+)]
+#[case::lag_without_a_request_for_cpu(
+    json!({"spec": {"services": {"order": {
+        "autoscaling": {"maxReplicas": 3, "targetLag": 100}, "resources": {"requests": {"memory": "64Mi"}}
+    }}}}),
+    "autoscaling.targetLag needs resources.requests.cpu"
+)]
 #[case::credentials(
     json!({"spec": {"kafka": {"bootstrap": {"security": {"protocol": "SASL_PLAINTEXT"}}}}}),
     "need `credentials`"

@@ -8,6 +8,7 @@ use contract::Service;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kafka_admin::{ConnectOptions, SaslCredentials, SaslMechanism, Security, TlsOptions};
+use operator::build::autoscaler::{Autoscaler, Keda};
 use operator::build::labels::PipelineId;
 use operator::build::workload::{Credentials, KafkaIdentity};
 use operator::controller::clusters::Connection;
@@ -62,7 +63,7 @@ fn objects(file: &Path) -> String {
     let identities = managed.map(|service| (service.service, identity(service.service))).collect();
     let connection = connection(&pipeline.spec.kafka);
     let access = resolve(&valid, connection, &secrets(), &passwords, &identities).unwrap();
-    let documents: Vec<String> = flatten(plan(&valid, &access))
+    let documents: Vec<String> = flatten(plan(&valid, &access, Keda::Served))
         .iter()
         .map(|object| serde_saphyr::to_string(object).unwrap())
         .collect();
@@ -94,9 +95,18 @@ fn flatten(plan: Plan) -> Vec<Value> {
         all.extend([json(&objects.network_policy), json(&objects.deployment)]);
         all.extend(objects.address.iter().map(json));
         all.extend(objects.disruption_budget.iter().map(json));
-        all.extend(objects.autoscaler.iter().map(json));
+        all.extend(objects.autoscaler.iter().flat_map(autoscaler));
     }
     all
+}
+
+fn autoscaler(autoscaler: &Autoscaler) -> Vec<Value> {
+    match autoscaler {
+        Autoscaler::Cpu(by_cpu) | Autoscaler::CpuForLackOfKeda(by_cpu) => vec![json(by_cpu)],
+        Autoscaler::Lag { scaled_object, authentication } => {
+            authentication.iter().map(json).chain([json(scaled_object)]).collect()
+        }
+    }
 }
 
 /// Without what is not stated: the controller drops it too.

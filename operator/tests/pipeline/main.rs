@@ -11,6 +11,7 @@
 
 mod access;
 mod admission;
+mod autoscaling;
 mod changes;
 mod crashes;
 #[path = "../support/fuse.rs"]

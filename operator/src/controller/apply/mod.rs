@@ -70,13 +70,20 @@ pub struct Resources<State> {
     owner: Owner,
     objects: Vec<(ApiResource, DynamicObject)>,
     kinds: BTreeMap<String, ApiResource>,
+    /// Objects that take the place of another one of their name, and the kind of that one. Once applied: those that
+    /// still wait for it to go.
+    instead_of: BTreeMap<Key, ApiResource>,
     state: PhantomData<State>,
 }
+
+/// Plural of a kind, and name of an object.
+type Key = (String, String);
 
 impl Resources<Planned> {
     /// Nothing yet for `owner`.
     pub fn of(owner: Owner) -> Self {
-        Self { owner, objects: Vec::new(), kinds: BTreeMap::new(), state: PhantomData }
+        let (objects, kinds, instead_of) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        Self { owner, objects, kinds, instead_of, state: PhantomData }
     }
 
     /// States that the owner may have objects of kind `K`: those that are not in the plan are removed.
@@ -124,6 +131,21 @@ impl Resources<Planned> {
         self
     }
 
+    /// Adds `object`, which takes the place of the owner's object of kind `Before` and of the same name. The two are
+    /// never there together: a pass that finds the other one removes it, and leaves `object` to a pass that does not.
+    ///
+    /// # Errors
+    /// As [`Resources::add`].
+    pub fn add_instead_of<Before, K>(&mut self, object: K) -> Result<&mut Self, Error>
+    where
+        Before: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize,
+    {
+        let key = (K::plural(&()).into_owned(), object.name_any());
+        self.instead_of.insert(key, ApiResource::erase::<Before>(&()));
+        self.add(object)
+    }
+
     /// Makes it so: creates and changes in order, then removes what is not planned. Makes no write for an
     /// object that is as planned already.
     ///
@@ -132,16 +154,28 @@ impl Resources<Planned> {
     /// the order is touched. [`Error::Kubernetes`] when the apiserver refuses.
     pub async fn apply(self, ctx: &Context) -> Result<Resources<Applied>, Error> {
         let mut existing = self.existing(ctx).await?;
+        let mut instead_of = self.instead_of;
+        instead_of.retain(|(_, name), before| existing.contains_key(&(before.plural.clone(), name.clone())));
         let mut applied = Vec::with_capacity(self.objects.len());
         for (kind, planned) in self.objects {
-            let live = existing.remove(&key(&kind, &planned));
+            let key = key(&kind, &planned);
+            let live = existing.remove(&key);
+            if instead_of.contains_key(&key) {
+                continue;
+            }
             let object = apply_one(ctx, &self.owner, &kind, &planned, live).await?;
             applied.push((kind, object));
         }
         for (kind, leftover) in existing.into_values() {
             delete(ctx, &self.owner, &kind, &leftover).await?;
         }
-        Ok(Resources { owner: self.owner, objects: applied, kinds: self.kinds, state: PhantomData })
+        Ok(Resources {
+            owner: self.owner,
+            objects: applied,
+            kinds: self.kinds,
+            instead_of,
+            state: PhantomData,
+        })
     }
 
     /// What [`Resources::apply`] would do, a sentence each; does nothing of it.
@@ -174,22 +208,23 @@ impl Resources<Planned> {
     }
 
     /// What the owner has of the kinds it may have.
-    async fn existing(
-        &self,
-        ctx: &Context,
-    ) -> Result<BTreeMap<(String, String), (ApiResource, DynamicObject)>, Error> {
+    async fn existing(&self, ctx: &Context) -> Result<BTreeMap<Key, (ApiResource, DynamicObject)>, Error> {
         let mine = ListParams::default().labels(&format!("{OWNER_LABEL}={}", self.owner.uid));
         let lists = self.kinds.values().map(|kind| {
             let mine = &mine;
             async move {
                 let api = api(ctx, &self.owner, kind);
-                let list = api.list(mine).await;
-                let list = list.map_err(Error::kubernetes(format!("list {}", kind.plural)))?;
+                let list = match api.list(mine).await {
+                    Ok(list) => list,
+                    // A kind that is not served any more has no objects.
+                    Err(kube::Error::Api(refusal)) if refusal.is_not_found() => return Ok(Vec::new()),
+                    Err(error) => {
+                        return Err(Error::kubernetes(format!("list {}", kind.plural))(error));
+                    }
+                };
                 // The items of a list of built-in kinds do not say of which kind they are.
                 let typed = |object| DynamicObject { types: Some(type_of(kind)), ..object };
-                Ok::<_, Error>(
-                    list.items.into_iter().map(|object| (kind.clone(), typed(object))).collect::<Vec<_>>(),
-                )
+                Ok(list.items.into_iter().map(|object| (kind.clone(), typed(object))).collect::<Vec<_>>())
             }
         });
         let found = futures::future::try_join_all(lists).await?;
@@ -223,6 +258,14 @@ impl Resources<Applied> {
         self.objects.iter().map(|(_, object)| object)
     }
 
+    /// The objects that wait for another one to go, each as a sentence.
+    pub fn waiting(&self) -> impl Iterator<Item = String> {
+        self.instead_of.iter().map(|((plural, name), before)| {
+            let kind = self.kinds.get(plural).map_or(plural, |kind| &kind.kind);
+            format!("{kind} {name} is made when {} {name} is gone", before.kind)
+        })
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         self.objects.len()
@@ -238,7 +281,7 @@ fn type_of(kind: &ApiResource) -> TypeMeta {
     TypeMeta { api_version: kind.api_version.clone(), kind: kind.kind.clone() }
 }
 
-fn key(kind: &ApiResource, object: &DynamicObject) -> (String, String) {
+fn key(kind: &ApiResource, object: &DynamicObject) -> Key {
     (kind.plural.clone(), object.name_any())
 }
 

@@ -17,7 +17,9 @@ use secrecy::SecretString;
 
 use super::access::{self, Secrets};
 use super::principals::{self, Identities};
+use super::scaling;
 use super::validate::{ValidPipeline, ValidService};
+use crate::build::autoscaler::Keda;
 use crate::controller::apply::{OWNER_LABEL, Owner};
 use crate::controller::error::Error;
 use crate::crd::OrderPipeline;
@@ -35,6 +37,8 @@ pub(super) struct Observed {
     pub identities: Identities,
     /// Names of our Deployments, and how many pods each is to have at the moment.
     pub deployments: BTreeMap<String, i32>,
+    /// Whether services can be scaled by lag.
+    pub keda: Keda,
 }
 
 /// Reads what a pass over `pipeline` needs.
@@ -45,14 +49,15 @@ pub(super) async fn fetch(
     owner: &Owner,
 ) -> Result<Observed, Error> {
     let api: Api<Secret> = Api::namespaced(client.clone(), owner.namespace());
-    let (secrets, own, deployments) = futures::future::try_join3(
+    let (secrets, own, deployments, keda) = futures::future::try_join4(
         secrets(&api, pipeline),
         own_secrets(&api, pipeline, valid),
         deployments(client, pipeline, owner),
+        scaling::keda(client, owner.namespace()),
     )
     .await?;
     let passwords = passwords(valid, &own);
-    Ok(Observed { secrets, passwords, identities: principals::held_in(&own), deployments })
+    Ok(Observed { secrets, passwords, identities: principals::held_in(&own), deployments, keda })
 }
 
 async fn secrets(api: &Api<Secret>, pipeline: &OrderPipeline) -> Result<Secrets, Error> {

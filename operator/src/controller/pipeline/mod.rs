@@ -19,6 +19,7 @@ mod pending;
 pub mod plan;
 pub mod principals;
 mod progress;
+mod scaling;
 mod services;
 mod status;
 mod topics;
@@ -34,7 +35,6 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -49,6 +49,7 @@ use self::fetch::Observed;
 use self::plan::{Foundations, Plan, ServiceObjects, plan};
 use self::principals::Principals;
 use self::progress::{Progress, Tally};
+use self::scaling::Scaling;
 use self::status::{Applied, Report};
 use self::validate::{Problem, validate};
 use super::apply::{self, OWNER_LABEL, Owner, Resources};
@@ -168,7 +169,7 @@ async fn advance(
         Ok(access) => access,
         Err(unusable) => return Ok(Report::Blocked(waiting_for(unusable.reason(), &unusable))),
     };
-    let plan = plan(&valid, &access);
+    let plan = plan(&valid, &access, observed.keda);
     let applied = apply(pipeline, plan, &observed, principals, owner, ctx).await?;
     let applied = principals::revoke_leaving(ctx, pipeline, &valid, &connection, applied).await?;
     Ok(Report::Applied(Box::new(applied)))
@@ -201,8 +202,12 @@ async fn apply(
             .get::<Deployment>(&name)
             .map_or_else(|| progress::held_back(&name), |found| progress::deployment(&found))
     });
+    let services = Tally::of(services);
+    // After all Deployments: what stands in an autoscaler's way keeps no service from running.
+    let autoscalers = scaling::autoscalers(&plan, ready, observed, owner)?.apply(ctx).await?;
+    let scaling = Scaling::of(&plan, &autoscalers);
     let prepared_by = job.filter(|_| database == Progress::Done);
-    Ok(Applied { topics, access, users, services: Tally::of(services), database, prepared_by })
+    Ok(Applied { topics, access, users, services, scaling, database, prepared_by })
 }
 
 /// Whether the databases are as the plan's Job would make them.
@@ -258,7 +263,7 @@ fn workloads(
     let mut resources = Resources::of(owner.clone());
     resources.prune_kind::<ServiceAccount>().prune_kind::<ConfigMap>();
     resources.prune_kind::<Deployment>().prune_kind::<Service>().prune_kind::<NetworkPolicy>();
-    resources.prune_kind::<PodDisruptionBudget>().prune_kind::<HorizontalPodAutoscaler>();
+    resources.prune_kind::<PodDisruptionBudget>();
     for objects in plan.startable(ready, running) {
         // The Deployment after what its pods need: a pod that starts before is restarted once for nothing.
         resources.add(objects.service_account.clone())?;
@@ -271,9 +276,6 @@ fn workloads(
         }
         if let Some(budget) = objects.disruption_budget.clone() {
             resources.add(budget)?;
-        }
-        if let Some(autoscaler) = objects.autoscaler.clone() {
-            resources.add(autoscaler)?;
         }
     }
     Ok(resources)

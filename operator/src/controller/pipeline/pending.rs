@@ -2,6 +2,7 @@
 
 use super::principals::{self, Principals, users_of};
 use super::progress::Progress;
+use super::scaling;
 use super::status::Report;
 use super::validate::ValidPipeline;
 use super::{Databases, Foundations, access, apply, fetch, foundations, plan, waiting_for, workloads};
@@ -28,7 +29,7 @@ pub(super) async fn look(
     let observed = fetch::fetch(&ctx.client, pipeline, valid, owner).await?;
     let (secrets, passwords, held) = (&observed.secrets, &observed.passwords, &observed.identities);
     let plan = match access::resolve(valid, connection, secrets, passwords, held) {
-        Ok(access) => plan(valid, &access),
+        Ok(access) => plan(valid, &access, observed.keda),
         Err(unusable) => return Ok(Report::Blocked(waiting_for(unusable.reason(), &unusable))),
     };
     let databases = Databases::of(pipeline, &plan);
@@ -38,6 +39,8 @@ pub(super) async fn look(
     }
     changes.extend(foundations(&plan, owner, Databases::Prepared)?.pending(ctx).await?);
     changes.extend(workloads(&plan, Foundations::Ready, &observed.deployments, owner)?.pending(ctx).await?);
+    let autoscalers = scaling::autoscalers(&plan, Foundations::Ready, &observed, owner)?;
+    changes.extend(autoscalers.pending(ctx).await?);
     if !changes.is_empty() {
         return Ok(Report::Planned(changes));
     }

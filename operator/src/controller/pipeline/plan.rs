@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use contract::Service;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{self, ConfigMap, Secret, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -12,8 +11,9 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::access::PipelineAccess;
 use super::validate::{ValidPipeline, ValidService};
+use crate::build::autoscaler::{Autoscaler, Keda};
 use crate::build::secret::{KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY};
-use crate::build::workload::{ADMIN_PORT, Access, HTTP_PORT, KAFKA_DIR, Workload};
+use crate::build::workload::{ADMIN_PORT, Access, HTTP_PORT, KAFKA_DIR, Reading, Workload};
 use crate::build::{
     autoscaler, config_map, database_job, deployment, disruption_budget, network_policy, secret, service,
     service_account, topic,
@@ -51,12 +51,12 @@ pub struct ServiceObjects {
     /// How many of its pods may be away at once.
     pub disruption_budget: Option<PodDisruptionBudget>,
     /// What decides how many pods there are, where the pipeline does not.
-    pub autoscaler: Option<HorizontalPodAutoscaler>,
+    pub autoscaler: Option<Autoscaler>,
 }
 
 /// What `pipeline` should have. `access` holds an entry for each of its services.
 #[must_use]
-pub fn plan(pipeline: &ValidPipeline, access: &PipelineAccess) -> Plan {
+pub fn plan(pipeline: &ValidPipeline, access: &PipelineAccess, keda: Keda) -> Plan {
     let id = &pipeline.id;
     let workloads: Vec<Workload> = pipeline
         .services
@@ -80,7 +80,7 @@ pub fn plan(pipeline: &ValidPipeline, access: &PipelineAccess) -> Plan {
                 address: service::maybe_build(id, workload),
                 network_policy: network_policy::build(id, workload),
                 disruption_budget: disruption_budget::maybe_build(id, workload),
-                autoscaler: autoscaler::maybe_build(id, workload),
+                autoscaler: autoscaler::maybe_build(id, workload, keda),
             })
             .collect(),
     }
@@ -118,10 +118,23 @@ fn workload(pipeline: &ValidPipeline, valid: &ValidService, kafka: &Endpoint, ac
         image: pipeline.image.clone(),
         replicas: valid.replicas,
         autoscaling: valid.autoscaling,
+        reading: reading(pipeline, kafka, valid.service),
         resources: valid.resources.clone(),
         settings: settings(pipeline, valid, kafka, access),
         extra_env: valid.env.clone(),
         access: access.clone(),
+    }
+}
+
+fn reading(pipeline: &ValidPipeline, kafka: &Endpoint, service: Service) -> Reading {
+    let prefix = pipeline.topic_defaults.prefix.clone();
+    Reading {
+        servers: kafka.servers.clone(),
+        protocol: kafka.protocol,
+        mechanism: kafka.mechanism,
+        group: service.consumer_group(&prefix),
+        prefix,
+        topics: service.subscriptions(&pipeline.saga.steps),
     }
 }
 

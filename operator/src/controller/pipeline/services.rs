@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::Service;
-use k8s_openapi::api::core::v1::EnvVar;
+use k8s_openapi::api::core::v1::{EnvVar, ResourceRequirements};
 
 use super::form;
 use super::validate::{Problem, ValidService};
@@ -57,11 +57,20 @@ fn autoscaling(
     if asked.min_replicas.is_some_and(|least| least > asked.max_replicas) {
         problem("autoscaling.minReplicas", "is more than maxReplicas; lower it");
     }
+    if asked.target_lag.is_some() && settings.resources.as_ref().is_some_and(|own| !names_cpu(own)) {
+        problem("autoscaling.targetLag", "needs resources.requests.cpu, because KEDA scales by CPU as well");
+    }
     Some(Autoscaling {
         min_replicas: asked.min_replicas.unwrap_or_else(|| replicas.min(asked.max_replicas)),
         max_replicas: asked.max_replicas,
         target_cpu: asked.target_cpu,
+        target_lag: asked.target_lag,
     })
+}
+
+/// Whether a share of CPU is a share of something. A limit is a request where nothing else is said.
+fn names_cpu(resources: &ResourceRequirements) -> bool {
+    [&resources.requests, &resources.limits].into_iter().flatten().any(|some| some.contains_key("cpu"))
 }
 
 fn check_names(spec: &OrderPipelineSpec, problems: &mut Vec<Problem>) {

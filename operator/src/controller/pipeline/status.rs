@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::progress::{Progress, Tally};
+use super::scaling::{HANDOVER_RETRY, Scaling};
 use crate::controller::error::Error;
 use crate::controller::outcome::{self, Outcome};
 use crate::controller::status::HasConditions;
@@ -42,6 +43,8 @@ pub(super) struct Applied {
     pub prepared_by: Option<String>,
     /// The services.
     pub services: Tally,
+    /// What decides on their pods.
+    pub scaling: Scaling,
 }
 
 impl HasConditions for OrderPipelineStatus {
@@ -73,19 +76,30 @@ impl Report {
 impl Applied {
     /// The first thing that is missing, in the order in which things depend on each other.
     fn outcome(&self) -> Outcome {
-        let parts = [&self.topics.progress, &self.access, &self.database, &self.services.progress];
-        let failed = parts.iter().find_map(|part| match part {
+        let foundations = [&self.topics.progress, &self.access, &self.database];
+        let parts = foundations.map(|part| (part, WAITING_RETRY)).into_iter().chain([self.workloads()]);
+        let failed = parts.clone().find_map(|(part, _)| match part {
             Progress::Failed(why) => Some(Outcome::stalled(&why.reason, why.message.clone())),
             Progress::Done | Progress::Pending(_) => None,
         });
-        let pending = parts.iter().find_map(|part| match part {
-            Progress::Pending(why) => Some(Outcome::waiting(&why.reason, why.message.clone(), WAITING_RETRY)),
+        let pending = parts.clone().find_map(|(part, retry)| match part {
+            Progress::Pending(why) => Some(Outcome::waiting(&why.reason, why.message.clone(), retry)),
             Progress::Done | Progress::Failed(_) => None,
         });
         failed.or(pending).unwrap_or_else(|| {
-            let Self { topics, services, .. } = self;
-            Outcome::ready("AllReady", format!("{} services run on {} topics", services.total, topics.total))
+            let Self { topics, services, scaling, .. } = self;
+            let (services, topics, remark) = (services.total, topics.total, scaling.remark());
+            Outcome::ready("AllReady", format!("{services} services run on {topics} topics{remark}"))
         })
+    }
+
+    /// The services with what decides on their pods, and when to look again.
+    fn workloads(&self) -> (&Progress, std::time::Duration) {
+        match &self.scaling.progress {
+            Progress::Done => (&self.services.progress, WAITING_RETRY),
+            // Nothing wakes the pipeline when an autoscaler is gone.
+            handover @ (Progress::Pending(_) | Progress::Failed(_)) => (handover, HANDOVER_RETRY),
+        }
     }
 }
 
@@ -157,7 +171,7 @@ fn facts(report: &Report) -> Vec<Fact> {
                 "every service may do what it needs in Kafka",
             ));
             facts.push(fact(ConditionType::DatabaseReady, &applied.database, "every database is prepared"));
-            facts.push(fact(ConditionType::WorkloadsReady, &applied.services.progress, "every service runs"));
+            facts.push(fact(ConditionType::WorkloadsReady, applied.workloads().0, "every service runs"));
             facts
         }
         Report::Failed(error) => {

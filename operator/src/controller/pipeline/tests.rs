@@ -1,6 +1,7 @@
 //! The pure steps through the production path: YAML → validate → resolve → plan.
 
 mod access;
+mod scaling;
 mod status;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use super::access::{Secrets, Unusable, database_name, password_in, resolve};
 use super::principals::Identities;
 use super::validate::ValidPipeline;
 use super::*;
+use crate::build::autoscaler::Keda;
 use crate::build::secret;
 use crate::controller::clusters::Connection;
 use crate::controller::endpoint::endpoint;
@@ -137,6 +139,10 @@ fn passwords() -> BTreeMap<Service, SecretString> {
     "services: {inventory: {enabled: false}}",
     "spec.saga.steps has the step inventory, but the service that performs it does not run; enable services.inventory or remove the step"
 )]
+#[case::cpu_that_nobody_requests(
+    "services: {order: {autoscaling: {maxReplicas: 3, targetLag: 100}, resources: {requests: {memory: 64Mi}}}}",
+    "spec.services.order.autoscaling.targetLag needs resources.requests.cpu, because KEDA scales by CPU as well"
+)]
 #[case::step_timeout(
     "saga: {stepTimeout: soon}",
     "spec.saga.stepTimeout is \"soon\"; write a duration such as 30s, 12h or 7d"
@@ -240,7 +246,7 @@ fn a_password_is_found_again_in_the_secret_that_was_made_from_it() {
         resolve(&pipeline, plain(), &secrets("postgres://a:b@db/postgres"), &passwords(), &Identities::new())
             .unwrap();
 
-    let made = &plan(&pipeline, &access).secrets[0];
+    let made = &plan(&pipeline, &access, Keda::Absent).secrets[0];
 
     assert_eq!(password_in(made).unwrap().expose_secret(), "s3cret");
     assert!(made.data.as_ref().unwrap().contains_key(secret::DATABASE_URL));
@@ -312,7 +318,7 @@ fn only_pods_roll_whose_configuration_changed(#[case] change: &str, #[case] roll
             &Identities::new(),
         )
         .unwrap();
-        let workloads = plan(&pipeline, &access).workloads;
+        let workloads = plan(&pipeline, &access, Keda::Absent).workloads;
         workloads.into_iter().map(|objects| (objects.service, objects.deployment.spec.unwrap().template))
     };
 
@@ -326,7 +332,7 @@ fn the_database_job_is_another_one_exactly_when_its_inputs_are() {
     let name = |change: &str, url: &str| {
         let pipeline = valid(change);
         let access = resolve(&pipeline, plain(), &secrets(url), &passwords(), &Identities::new()).unwrap();
-        plan(&pipeline, &access).job.unwrap().metadata.name.unwrap()
+        plan(&pipeline, &access, Keda::Absent).job.unwrap().metadata.name.unwrap()
     };
     let first = name("{}", "postgres://a:b@db/postgres");
 
@@ -343,7 +349,7 @@ fn a_service_without_a_database_is_given_none_and_needs_no_job() {
         resolve(&pipeline, plain(), &secrets("postgres://a:b@db/postgres"), &passwords(), &Identities::new())
             .unwrap();
 
-    let plan = plan(&pipeline, &access);
+    let plan = plan(&pipeline, &access, Keda::Absent);
 
     assert!(plan.job.is_none());
     assert!(!plan.secrets[0].data.as_ref().unwrap().contains_key(secret::DATABASE_URL));

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{EnvVar, ResourceRequirements};
 use kube::KubeSchema;
+use kube::core::Rule;
 use serde::{Deserialize, Serialize};
 
 /// How one service runs.
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.replicas) || !has(self.autoscaling)")
-        .message("replicas and autoscaling exclude each other: name one of them")
+        .message("replicas and autoscaling exclude each other: name one of them"),
+    validation = requested_cpu_rule()
 )]
 pub struct ServiceSettings {
     /// False removes the service from the cluster; its topics and its database keep what is in them.
@@ -71,6 +73,24 @@ pub struct Autoscaling {
     #[serde(default = "default_target_cpu", rename = "targetCPU")]
     #[schemars(range(min = 1, max = 1000))]
     pub target_cpu: i32,
+
+    /// How many events each pod may be behind, on average: those in all topics that the service reads and its consumer
+    /// group has not handled yet, divided by its pods. With it KEDA (2.12 or later) scales the service, by lag and by
+    /// CPU, whichever asks for more pods; by lag never to more than there are partitions. Where KEDA is not installed
+    /// the service is scaled by CPU alone, and the message of the condition Ready says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub target_lag: Option<i64>,
+}
+
+/// KEDA refuses to scale by CPU what requests none.
+fn requested_cpu_rule() -> Rule {
+    Rule::new(
+        "!has(self.autoscaling) || !has(self.autoscaling.targetLag) || !has(self.resources) || \
+         (has(self.resources.requests) && 'cpu' in self.resources.requests) || \
+         (has(self.resources.limits) && 'cpu' in self.resources.limits)",
+    )
+    .message("autoscaling.targetLag needs resources.requests.cpu: KEDA scales by CPU as well")
 }
 
 /// Room for a pod to take over the partitions of another while a third one starts.

@@ -56,7 +56,7 @@ fn a_shared_login_and_certificate_are_mounted_and_named() {
     let secrets = secrets("postgres://a:b@db/postgres");
     let access = resolve(&valid(&change), connection, &secrets, &passwords(), &Identities::new()).unwrap();
 
-    let plan = plan(&valid(&change), &access);
+    let plan = plan(&valid(&change), &access, Keda::Absent);
 
     let data = plan.secrets[0].data.as_ref().unwrap();
     assert_eq!(data[secret::KAFKA_USERNAME].0, b"admin");

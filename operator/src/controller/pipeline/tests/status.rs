@@ -8,6 +8,10 @@ use crate::crd::OrderPipelineStatus;
 use crate::crd::conditions::{self, ConditionType, Explanation};
 
 fn report(topics: Progress, database: Progress, services: Progress) -> Report {
+    scaled(topics, database, services, Scaling { progress: Progress::Done, lacking_keda: Vec::new() })
+}
+
+fn scaled(topics: Progress, database: Progress, services: Progress, scaling: Scaling) -> Report {
     let prepared_by = (database == Progress::Done).then(|| "job".to_owned());
     Report::Applied(Box::new(Applied {
         topics: Tally::of([topics]),
@@ -16,6 +20,7 @@ fn report(topics: Progress, database: Progress, services: Progress) -> Report {
         database,
         prepared_by,
         services: Tally::of([services]),
+        scaling,
     }))
 }
 
@@ -92,4 +97,32 @@ fn the_columns_keep_what_was_seen_last() {
     assert_eq!(after.summary, before.summary);
     assert_eq!(after.summary.unwrap().services, "0/1");
     assert_eq!(after.database.unwrap().prepared_by, "job");
+}
+
+#[test]
+fn services_that_lack_keda_are_ready_and_named() {
+    let scaling = Scaling { progress: Progress::Done, lacking_keda: vec!["shop-order".to_owned()] };
+    let report = scaled(Progress::Done, Progress::Done, Progress::Done, scaling);
+
+    let status = compute(None, &report, 1, jiff::Timestamp::UNIX_EPOCH);
+
+    let ready = conditions::find(&status.conditions, ConditionType::Ready).unwrap();
+    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("True", "AllReady"));
+    assert!(
+        ready.message.contains("by CPU alone") && ready.message.ends_with(": shop-order"),
+        "{}",
+        ready.message
+    );
+}
+
+#[test]
+fn a_service_whose_autoscaler_is_to_be_made_is_not_ready() {
+    let scaling = Scaling { progress: pending("AutoscalerChanging"), lacking_keda: Vec::new() };
+    let report = scaled(Progress::Done, Progress::Done, Progress::Done, scaling);
+
+    let status = compute(None, &report, 1, jiff::Timestamp::UNIX_EPOCH);
+
+    assert_eq!(ready_reason(&status), ("False", "AutoscalerChanging"));
+    let workloads = conditions::find(&status.conditions, ConditionType::WorkloadsReady).unwrap();
+    assert_eq!((workloads.status.as_str(), workloads.reason.as_str()), ("False", "AutoscalerChanging"));
 }
