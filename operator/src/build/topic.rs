@@ -35,6 +35,8 @@ pub struct TopicDefaults {
     pub prefix: String,
     /// What happens to the topic when its object goes.
     pub deletion_policy: DeletionPolicy,
+    /// What happens when the topic exists already.
+    pub adoption_policy: AdoptionPolicy,
 }
 
 /// From this many copies on, a write waits for two of them: one broker can be lost without losing an
@@ -55,9 +57,7 @@ pub fn build(id: &PipelineId, defaults: &TopicDefaults, wanted: &WantedTopic) ->
             replicas: Some(wanted.replicas),
             config: config(wanted),
             deletion_policy: defaults.deletion_policy,
-            // A topic that outlived an earlier pipeline of this name is found again only if nothing about it
-            // would be changed unasked.
-            adoption_policy: AdoptionPolicy::IfIdentical,
+            adoption_policy: defaults.adoption_policy,
             reconcile_policy: ReconcilePolicy::Apply,
             suspend: false,
         },

@@ -72,18 +72,21 @@ impl JsonSchema for KafkaRef {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.cluster == oldSelf.cluster && has(self.namespace) == has(oldSelf.namespace) && \
-        (!has(self.namespace) || self.namespace == oldSelf.namespace)")
-        .message("cluster and namespace cannot be changed: users and topics would be left behind; create another object")
+    validation = Rule::new("has(self.namespace) == has(oldSelf.namespace)")
+        .message("namespace cannot be added or removed: users and topics would be left behind; create another object")
 )]
 pub struct StrimziRef {
     /// Name of the `Kafka` (`kafkas.kafka.strimzi.io`).
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("cluster cannot be changed: users and topics would be left behind; create another object"))]
     pub cluster: String,
     /// Its namespace; that of the object itself without it. A `Kafka` in another namespace has to consent by its
     /// annotation `orderpipeline.dev/allowed-namespaces`: names of namespaces with commas between them, or `*`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("namespace cannot be changed: users and topics would be left behind; create another object"))]
     pub namespace: Option<String>,
     /// Name of the listener that operator and services connect to, out of those in the `Kafka`. Its authentication is
     /// `scram-sha-512`, `tls` or none. The operator logs in as the `KafkaUser` `orderpipeline-operator`.

@@ -72,11 +72,11 @@ pub(crate) async fn acls(user: &str) -> BTreeSet<AclBinding> {
     admin().describe_acls(&filter).await.remove(0).unwrap().into_iter().collect()
 }
 
-pub(crate) async fn has_password(user: &str) -> bool {
+async fn has_password(user: &str) -> bool {
     admin().describe_scram(&[user.to_owned()]).await.remove(0).is_ok()
 }
 
-async fn gone(user: &str) {
+pub(crate) async fn gone(user: &str) {
     eventually("the user is gone", || async {
         let left = acls(user).await;
         if left.is_empty() && !has_password(user).await { Ok(()) } else { Err(format!("{left:?}")) }

@@ -48,7 +48,7 @@ async fn remove_keda(client: &Client) {
     for kind in ["ScaledObject", "TriggerAuthentication"] {
         eventually("KEDA's kinds are gone", || async {
             match keda(client, "default", kind).list(&Default::default()).await {
-                Err(kube::Error::Api(refusal)) if refusal.is_not_found() => Ok(()),
+                Err(kube::Error::Api(refusal)) if refusal.code == 404 => Ok(()),
                 other => Err(format!("{other:?}")),
             }
         })
@@ -235,14 +235,18 @@ async fn the_rights_of_a_service_are_enough_to_see_how_far_behind_it_is() {
     // KEDA's questions, as the user that it is told to be.
     let as_service = KafkaAdmin::connect(&login_of(&world, "order").await).unwrap();
     let described = as_service.describe_topics(&topics).await;
-    let offsets = as_service.group_offsets(&[group]).await;
+    // The broker may have the group's coordinator still to load.
+    eventually("the group's offsets", || async {
+        let offsets = as_service.group_offsets(std::slice::from_ref(&group)).await;
+        if offsets.iter().all(Result::is_ok) { Ok(()) } else { Err(format!("{offsets:?}")) }
+    })
+    .await;
     let partitions: Vec<TopicPartition> =
         topics.iter().map(|topic| TopicPartition { topic: topic.clone(), partition: 0 }).collect();
     let ends = as_service.end_offsets(&partitions).await;
 
     assert_eq!(topics.len(), 3);
     assert!(described.iter().all(Result::is_ok), "{described:?}");
-    assert!(offsets.iter().all(Result::is_ok), "{offsets:?}");
     assert!(ends.iter().all(Result::is_ok), "{ends:?}");
     world.end().await;
 }

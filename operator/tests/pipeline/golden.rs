@@ -77,11 +77,12 @@ fn connection(kafka: &KafkaRef) -> Connection {
     let sasl = SaslCredentials { mechanism, username: "admin".to_owned(), password: "admin-password".into() };
     let security = match endpoint.protocol {
         Protocol::Plaintext => Security::Plaintext,
+        Protocol::SaslPlaintext => Security::SaslPlaintext(sasl),
         Protocol::SaslSsl => {
             let ca_pem = Some("-----BEGIN CERTIFICATE-----".to_owned());
             Security::SaslSsl(TlsOptions { ca_pem, identity: None }, sasl)
         }
-        other => panic!("no golden file has {other}"),
+        other @ Protocol::Ssl => panic!("no golden file has {other}"),
     };
     Connection { endpoint, options: ConnectOptions { security, ..ConnectOptions::plaintext("kafka:9092") } }
 }

@@ -113,7 +113,8 @@ where
 
 async fn live(seed: u64) {
     let (world, mut random) = (World::new().await, StdRng::seed_from_u64(seed));
-    world.create(json!({})).await;
+    // A service that comes back finds the topics that it left, as they were then.
+    world.create(json!({"spec": {"topics": {"adoptionPolicy": "Adopt"}}})).await;
     for _ in 0..STEPS {
         world.change(step(&mut random)).await;
         if random.random_bool(0.5) {

@@ -20,7 +20,7 @@ async fn a_pipeline_that_is_only_planned_has_nothing() {
     let told = plan(&world).await;
 
     for what in
-        ["create KafkaTopic shop.orders.created", "create Secret shop-order", "create Deployment shop-order"]
+        ["create KafkaTopic shop-orders.created", "create Secret shop-order", "create Deployment shop-order"]
     {
         assert!(told.iter().any(|change| change == what), "{what} is missing in {told:?}");
     }

@@ -305,6 +305,28 @@ async fn on_a_listener_with_mutual_tls_services_have_certificates() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_example_is_taken_by_the_definitions_of_both() {
+    let client = administrator().await;
+    install(&client).await;
+    let world = World::new().await;
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/strimzi");
+    let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
+    let only_look = PatchParams::apply("test").dry_run();
+
+    let kafka = read("kafka.yaml");
+    let kafka = kafka.split("\n---\n").find(|text| text.contains("kind: Kafka\n")).unwrap();
+    let kafka: Value = serde_saphyr::from_str(kafka).unwrap();
+    let taken = api(&client, &world.namespace, "Kafka").patch("main", &only_look, &Patch::Apply(kafka)).await;
+    let pipeline: OrderPipeline = serde_saphyr::from_str(&read("pipeline.yaml")).unwrap();
+    let pipeline = OrderPipeline::new("shop", pipeline.spec);
+    let ours = world.api::<OrderPipeline>().patch("shop", &only_look, &Patch::Apply(pipeline)).await;
+
+    taken.unwrap();
+    ours.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_strimzi_does_not_provide_is_told() {
     let (world, cluster) = world("scram-sha-512").await;
     cluster.put_kafka(json!({})).await;

@@ -14,7 +14,7 @@ async fn a_missing_secret_is_named_and_waited_for() {
 
     world.create(json!({})).await;
 
-    let message = world.reason("SecretMissing").await;
+    let message = world.reason("SecretNotFound").await;
     assert!(message.contains("Secret postgres-admin, which spec.database.secretRef names"), "{message}");
     assert!(world.names::<KafkaTopic>().await.is_empty());
     let writes = world.writes();

@@ -89,6 +89,10 @@ async fn an_autoscaler_decides_on_the_pods_until_it_is_taken_away() {
         }
     })
     .await;
-    assert!(world.names::<HorizontalPodAutoscaler>().await.is_empty());
+    eventually("the autoscaler is gone", || async {
+        let left = world.names::<HorizontalPodAutoscaler>().await;
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
     world.end().await;
 }

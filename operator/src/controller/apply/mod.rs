@@ -217,7 +217,7 @@ impl Resources<Planned> {
                 let list = match api.list(mine).await {
                     Ok(list) => list,
                     // A kind that is not served any more has no objects.
-                    Err(kube::Error::Api(refusal)) if refusal.is_not_found() => return Ok(Vec::new()),
+                    Err(kube::Error::Api(refusal)) if refusal.code == 404 => return Ok(Vec::new()),
                     Err(error) => {
                         return Err(Error::kubernetes(format!("list {}", kind.plural))(error));
                     }

@@ -36,9 +36,8 @@ pub(super) async fn keda(client: &Client, namespace: &str) -> Result<Keda, Error
     let api: Api<ScaledObject> = Api::namespaced(client.clone(), namespace);
     match api.list_metadata(&ListParams::default().limit(1)).await {
         Ok(_) => Ok(Keda::Served),
-        Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_forbidden() => {
-            Ok(Keda::Absent)
-        }
+        // By the code: of a group that is not served there is no kind to give a reason for.
+        Err(kube::Error::Api(refusal)) if refusal.code == 404 || refusal.is_forbidden() => Ok(Keda::Absent),
         Err(error) => Err(Error::kubernetes("list scaledobjects")(error)),
     }
 }

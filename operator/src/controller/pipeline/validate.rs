@@ -129,6 +129,7 @@ pub fn validate(
             kafka: spec.kafka.clone(),
             prefix: spec.topics.prefix.clone(),
             deletion_policy: spec.topics.deletion_policy,
+            adoption_policy: spec.topics.adoption_policy,
         },
         topics,
         services,

@@ -192,5 +192,6 @@ fn lost(error: &watcher::Error) -> bool {
         watcher::Error::WatchError(status) => status,
         _ => return false,
     };
-    status.is_not_found() || status.is_forbidden()
+    // By the code: of a group that is not served there is no kind to give a reason for.
+    status.code == 404 || status.is_forbidden()
 }

@@ -10,7 +10,7 @@ use kube::core::{Message, Rule};
 use serde::{Deserialize, Serialize};
 
 use super::{DURATION, not_zero_rule};
-use crate::crd::kafka_topic::DeletionPolicy;
+use crate::crd::kafka_topic::{AdoptionPolicy, DeletionPolicy};
 
 /// The pipeline's topics.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
@@ -50,6 +50,10 @@ pub struct TopicsSpec {
     /// What happens to the topics in Kafka when the pipeline is deleted or no longer needs them.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+
+    /// What happens when a topic exists already: one that outlived another pipeline, or a service that was switched off.
+    #[serde(default)]
+    pub adoption_policy: AdoptionPolicy,
 }
 
 /// What one topic has that differs from the others.
@@ -91,6 +95,7 @@ impl Default for TopicsSpec {
             overrides: BTreeMap::new(),
             prefix: String::new(),
             deletion_policy: DeletionPolicy::default(),
+            adoption_policy: AdoptionPolicy::default(),
         }
     }
 }
