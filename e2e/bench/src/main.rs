@@ -4,16 +4,23 @@
 //! relaxed for it: PostgreSQL flushes every commit, the broker has its production compiler, the services are the
 //! release build.
 
+mod controllers;
+mod cost;
+mod counts;
 mod events;
 mod load;
+mod mirror;
 mod orders;
+mod pipelines;
 mod rebalances;
 mod relay;
 mod report;
 mod system;
 mod topics;
+mod unchanged;
 mod usage;
 mod windows;
+mod world;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,9 +47,15 @@ struct Cli {
     /// How often each measurement is repeated; the median is reported, with the least and the most.
     #[arg(long, default_value_t = 1)]
     repeat: usize,
-    /// How many topics the operator is given.
+    /// How many topics are created, changed and deleted.
     #[arg(long, default_value_t = 1000)]
     topics: usize,
+    /// How many topics the operator looks after while nobody changes them.
+    #[arg(long, default_value_t = 10_000)]
+    unchanged_topics: usize,
+    /// How many pipelines the operator is given.
+    #[arg(long, default_value_t = 50)]
+    pipelines: usize,
     /// The `orders` binary to measure; the one beside this program where not given.
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -52,6 +65,12 @@ struct Cli {
     /// What is printed.
     #[arg(short, long, default_value = "table")]
     output: Output,
+}
+
+impl Cli {
+    fn wants(&self, subject: Subject) -> bool {
+        self.only.is_empty() || self.only.contains(&subject)
+    }
 }
 
 /// What this program is when it starts itself.
@@ -73,8 +92,12 @@ enum Subject {
     Windows,
     /// Groups whose members come and go.
     Rebalances,
-    /// Topics looked after by the operator.
+    /// Topics created, changed and deleted by the operator.
     Topics,
+    /// Many topics that nobody changes.
+    Unchanged,
+    /// Pipelines created by the operator, and then left alone.
+    Pipelines,
 }
 
 /// How results are printed.
@@ -93,18 +116,28 @@ async fn main() -> Result<()> {
     if let Some(Role::Member(member)) = cli.role {
         return member.run().await;
     }
-    let wanted = |subject: Subject| cli.only.is_empty() || cli.only.contains(&subject);
     let mut report = Report::new(Machine::look()?);
-    if wanted(Subject::Relay) {
+    measure_services(&cli, &mut report).await?;
+    measure_operator(&cli, &mut report).await?;
+    report.write(&cli.report)?;
+    match cli.output {
+        Output::Table => println!("{}", report.table()),
+        Output::Json => println!("{}", report.json()?),
+    }
+    Ok(())
+}
+
+async fn measure_services(cli: &Cli, report: &mut Report) -> Result<()> {
+    if cli.wants(Subject::Relay) {
         report.extend(relay::measure(cli.repeat).await?);
     }
-    if wanted(Subject::Windows) {
+    if cli.wants(Subject::Windows) {
         report.extend(windows::measure(cli.repeat).await?);
     }
-    if wanted(Subject::Rebalances) {
+    if cli.wants(Subject::Rebalances) {
         report.extend(rebalances::measure().await?);
     }
-    if wanted(Subject::Orders) {
+    if cli.wants(Subject::Orders) {
         let plan = orders::Plan {
             binary: system::binary(cli.binary.as_deref())?,
             phase: Duration::from_secs(cli.seconds),
@@ -113,13 +146,18 @@ async fn main() -> Result<()> {
         };
         report.extend(orders::measure(&plan).await?);
     }
-    if wanted(Subject::Topics) {
-        report.extend(topics::measure(&topics::binary()?, cli.topics).await?);
+    Ok(())
+}
+
+async fn measure_operator(cli: &Cli, report: &mut Report) -> Result<()> {
+    if cli.wants(Subject::Topics) {
+        report.extend(topics::measure(&world::binary()?, cli.topics).await?);
     }
-    report.write(&cli.report)?;
-    match cli.output {
-        Output::Table => println!("{}", report.table()),
-        Output::Json => println!("{}", report.json()?),
+    if cli.wants(Subject::Unchanged) {
+        report.extend(unchanged::measure(&world::binary()?, cli.unchanged_topics).await?);
+    }
+    if cli.wants(Subject::Pipelines) {
+        report.extend(pipelines::measure(&world::binary()?, cli.pipelines).await?);
     }
     Ok(())
 }

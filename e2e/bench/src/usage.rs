@@ -26,12 +26,16 @@ pub(crate) struct Sample {
 }
 
 /// What a process took between two looks.
-#[derive(Debug, Clone, Copy, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, serde::Serialize)]
 pub(crate) struct Usage {
     /// Cores, 1.0 being one core all the time.
     pub(crate) cores: f64,
+    /// Processor time.
+    pub(crate) cpu_seconds: f64,
     /// Memory at the second look: its own, and its share of what it shares.
     pub(crate) memory_mib: f64,
+    /// The most that it ever had, all that it shares included: what a limit of memory is compared with.
+    pub(crate) peak_memory_mib: f64,
 }
 
 impl Sample {
@@ -51,12 +55,14 @@ impl Sample {
             .iter()
             .map(|watched| {
                 let of = |sample: &Self| sample.ticks.get(&watched.name).copied().unwrap_or_default();
-                let spent = of(later).saturating_sub(of(self));
-                let kib: u64 = family(watched.pid, &parents).iter().filter_map(|pid| pss_of(*pid)).sum();
-                (
-                    watched.name.clone(),
-                    Usage { cores: float(spent) / TICKS / seconds, memory_mib: float(kib) / 1024.0 },
-                )
+                let cpu_seconds = float(of(later).saturating_sub(of(self))) / TICKS;
+                let family = family(watched.pid, &parents);
+                let mib = |kib: fn(u32) -> Option<u64>| {
+                    float(family.iter().filter_map(|pid| kib(*pid)).sum()) / 1024.0
+                };
+                let (memory_mib, peak_memory_mib) = (mib(pss_of), mib(peak_of));
+                let cores = cpu_seconds / seconds;
+                (watched.name.clone(), Usage { cores, cpu_seconds, memory_mib, peak_memory_mib })
             })
             .collect())
     }
@@ -103,7 +109,14 @@ fn ticks_of(pid: u32) -> Option<u64> {
 }
 
 fn pss_of(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find(|line| line.starts_with("Pss:"))?;
+    kib(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?, "Pss:")
+}
+
+fn peak_of(pid: u32) -> Option<u64> {
+    kib(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmHWM:")
+}
+
+fn kib(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with(key))?;
     line.split_whitespace().nth(1)?.parse().ok()
 }
