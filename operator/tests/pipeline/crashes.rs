@@ -105,14 +105,14 @@ async fn scenario(writes: usize, dies: Dies) -> (Value, usize) {
     let changed = outcome(&world).await;
 
     world.api::<OrderPipeline>().delete("shop", &DeleteParams::default()).await.unwrap();
-    let gone = async || {
+    let let_go = async || {
         eventually("the pipeline is gone", || async {
             let left = world.api::<OrderPipeline>().get_opt("shop").await.unwrap();
             left.map_or(Ok(()), |left| Err(format!("{:?}", left.metadata.finalizers)))
         })
         .await;
     };
-    let third = writes - until(&world, writes, dies, gone).await;
+    let third = writes - until(&world, writes, dies, let_go).await;
     topics.shutdown.cancel();
     topics_controller.await.unwrap();
     let user = user(&world, "order-analytics");

@@ -77,6 +77,16 @@ async fn objects(world: &World) -> BTreeMap<String, Value> {
     add::<NetworkPolicy>(world, &mut all).await;
     add::<PodDisruptionBudget>(world, &mut all).await;
     add::<HorizontalPodAutoscaler>(world, &mut all).await;
+    // Where an autoscaler decides on the pods, there may be as many as there were before.
+    let scaled: Vec<String> = all
+        .keys()
+        .filter_map(|key| key.strip_prefix("HorizontalPodAutoscaler "))
+        .map(str::to_owned)
+        .collect();
+    for name in scaled {
+        let deployment = all.get_mut(&format!("Deployment {name}")).unwrap();
+        deployment["spec"].as_object_mut().unwrap().remove("replicas");
+    }
     all
 }
 

@@ -312,7 +312,7 @@ fn only_pods_roll_whose_configuration_changed(#[case] change: &str, #[case] roll
         let pipeline = valid(change);
         let access = resolve(
             &pipeline,
-            plain(),
+            connection(change, Security::Plaintext),
             &secrets("postgres://a:b@db/postgres"),
             &passwords(),
             &Identities::new(),
