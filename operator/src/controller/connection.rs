@@ -34,7 +34,7 @@ pub enum Missing {
         name: String,
     },
     /// The Secret lacks a key.
-    #[error("Secret {namespace}/{name} has no key {key} with a text in it; add it, or correct spec.kafka")]
+    #[error("Secret {namespace}/{name} has no key {key:?} with a text in it; add it, or correct spec.kafka")]
     Key {
         /// Where.
         namespace: String,
