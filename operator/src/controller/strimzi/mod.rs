@@ -97,7 +97,8 @@ impl Strimzi {
     pub fn with_user_operator(&self, cluster: &Cluster) -> Option<String> {
         let kafkas = self.kafkas.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = kafkas.iter().filter(|(key, kafka)| {
-            kafka.has_user_operator && is(key, Some(kafka), cluster.id(), cluster.servers())
+            let removes = kafka.has_user_operator && !kafka.spares_some_users;
+            removes && is(key, Some(kafka), cluster.id(), cluster.servers())
         });
         found.next().map(|((namespace, name), _)| format!("{namespace}/{name}"))
     }

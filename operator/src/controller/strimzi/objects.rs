@@ -15,6 +15,9 @@ const MANAGED: &str = "strimzi.io/managed";
 /// Annotation of a `Kafka`: the namespaces whose pipelines and topics may use it, besides its own.
 pub const ALLOWED_NAMESPACES: &str = "orderpipeline.dev/allowed-namespaces";
 
+/// Variable of Strimzi's User Operator: whom it leaves alone.
+const IGNORED_USERS: &str = "STRIMZI_IGNORED_USERS_PATTERN";
+
 /// Namespace and name of an object.
 pub type Key = (String, String);
 
@@ -69,6 +72,9 @@ pub struct Kafka {
     pub has_authorization: bool,
     /// Whether Strimzi runs a User Operator for it.
     pub has_user_operator: bool,
+    /// Whether that one was told to leave users of some names alone. Which names these are is a Java expression; whoever
+    /// wrote it is trusted to have meant ours.
+    pub spares_some_users: bool,
 }
 
 /// A way into a cluster.
@@ -116,6 +122,9 @@ impl Kafka {
             allowed_namespaces: allowed.map(str::to_owned).collect(),
             has_authorization: at("/spec/kafka/authorization").is_some(),
             has_user_operator: at("/spec/entityOperator/userOperator").is_some(),
+            spares_some_users: list(at("/spec/entityOperator/template/userOperatorContainer/env"))
+                .iter()
+                .any(|variable| text(variable, "name").as_deref() == Some(IGNORED_USERS)),
         })
     }
 
@@ -201,7 +210,9 @@ mod tests {
                     {"name": "tls", "port": 9093, "type": "internal", "tls": true,
                      "authentication": {"type": "scram-sha-512"}},
                 ]},
-                "entityOperator": {"userOperator": {}},
+                "entityOperator": {"userOperator": {}, "template": {"userOperatorContainer": {"env": [
+                    {"name": "STRIMZI_IGNORED_USERS_PATTERN", "value": ".*"},
+                ]}}},
             },
             "status": {"clusterId": "one", "listeners": [
                 {"name": "tls", "bootstrapServers": "main-kafka-bootstrap.kafka.svc:9093", "certificates": ["PEM"]},
@@ -209,7 +220,7 @@ mod tests {
         })))
         .unwrap();
 
-        assert!(kafka.has_authorization && kafka.has_user_operator);
+        assert!(kafka.has_authorization && kafka.has_user_operator && kafka.spares_some_users);
         assert!(kafka.allows("shop") && kafka.allows("staging") && !kafka.allows("") && !kafka.allows("sho"));
         assert_eq!(kafka.listeners["plain"].servers, None);
         let tls = &kafka.listeners["tls"];
