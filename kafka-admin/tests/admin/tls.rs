@@ -89,9 +89,10 @@ async fn a_client_certificate_is_the_user_of_its_subject() {
 
 #[tokio::test]
 async fn a_client_without_a_certificate_that_is_trusted_is_told_so_and_soon() {
-    for (identity, reason) in [(None, "certificate required"), (Some(stranger().1), "certificate unknown")] {
+    for identity in [None, Some(stranger().1)] {
         let message = refusal(testing::kafka().mtls_bootstrap(), Security::Ssl(showing(identity))).await;
 
-        assert!(message.contains(reason), "{message}");
+        // Required or unknown: a client may keep to itself a certificate of an authority that the broker did not name.
+        assert!(message.contains("alert certificate"), "{message}");
     }
 }
