@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::admin::Batch;
 use crate::batch::all_failed;
@@ -16,15 +17,19 @@ use crate::error::{Error, UnavailableCause};
 pub struct CoalesceOptions {
     /// How long the first item of a request waits for others. It is added to every call's latency.
     pub linger: Duration,
+    /// How long after the request before it of the same kind a request leaves at the soonest, unless it is full:
+    /// calls that keep coming become a few requests a second, and a call after a quiet while waits for `linger` only.
+    pub pace: Duration,
     /// Most items of one request; a request that is full leaves at once.
     pub max_items: usize,
 }
 
 impl Default for CoalesceOptions {
-    /// 5 milliseconds, well below the 28 that a controller takes to commit a single change by default, and 100 items,
-    /// which it takes in about as many milliseconds.
+    /// 5 milliseconds, well below the 28 that a controller takes to commit a single change by default; four requests
+    /// of a kind per second, which nobody who waits for a topic notices; and 100 items, which a controller takes in
+    /// about as many milliseconds.
     fn default() -> Self {
-        Self { linger: Duration::from_millis(5), max_items: 100 }
+        Self { linger: Duration::from_millis(5), pace: Duration::from_millis(250), max_items: 100 }
     }
 }
 
@@ -42,7 +47,36 @@ struct Shared<I, T> {
     options: CoalesceOptions,
     clash: Clash<I>,
     send: Send<I, T>,
-    waiting: Mutex<Waiting<I, T>>,
+    queue: Mutex<Queue<I, T>>,
+}
+
+struct Queue<I, T> {
+    waiting: Waiting<I, T>,
+    /// Requests that have left.
+    departed: u64,
+    /// When the latest of them did.
+    last: Option<Instant>,
+}
+
+impl<I, T> Default for Queue<I, T> {
+    fn default() -> Self {
+        Self { waiting: Vec::new(), departed: 0, last: None }
+    }
+}
+
+impl<I, T> Queue<I, T> {
+    /// All that waits, which leaves now.
+    fn take(&mut self) -> Waiting<I, T> {
+        self.last = Some(Instant::now());
+        self.departed += 1;
+        mem::take(&mut self.waiting)
+    }
+
+    /// When the first item that comes now leaves, should no others fill the request before.
+    fn departure(&self, now: Instant, options: &CoalesceOptions) -> Instant {
+        let soonest = now + options.linger;
+        self.last.map_or(soonest, |last| soonest.max(last + options.pace))
+    }
 }
 
 impl<I, T> Lane<I, T>
@@ -55,8 +89,8 @@ where
     where
         F: Fn(Vec<I>) -> BoxFuture<'static, Batch<T>> + std::marker::Send + Sync + 'static,
     {
-        let (send, waiting) = (Box::new(send), Mutex::default());
-        Self { shared: Arc::new(Shared { options, clash, send, waiting }) }
+        let (send, queue) = (Box::new(send), Mutex::default());
+        Self { shared: Arc::new(Shared { options, clash, send, queue }) }
     }
 
     /// A lane of questions: two may always share a request.
@@ -84,40 +118,45 @@ where
     fn put(&self, item: I) -> oneshot::Receiver<Result<T, Error>> {
         let (sender, receiver) = oneshot::channel();
         let shared = &self.shared;
-        let mut waiting = shared.lock();
-        let clashes = waiting.iter().any(|(other, _)| (shared.clash)(other, &item));
-        let ahead = if clashes { mem::take(&mut *waiting) } else { Vec::new() };
-        let is_first = waiting.is_empty();
-        waiting.push((item, sender));
-        let is_full = waiting.len() >= shared.options.max_items;
-        let full = if is_full { mem::take(&mut *waiting) } else { Vec::new() };
-        drop(waiting);
+        let mut queue = shared.lock();
+        let clashes = queue.waiting.iter().any(|(other, _)| (shared.clash)(other, &item));
+        let ahead = if clashes { queue.take() } else { Vec::new() };
+        let is_first = queue.waiting.is_empty();
+        queue.waiting.push((item, sender));
+        let is_full = queue.waiting.len() >= shared.options.max_items;
+        let full = if is_full { queue.take() } else { Vec::new() };
+        let (ahead_of_it, departure) = (queue.departed, queue.departure(Instant::now(), &shared.options));
+        drop(queue);
         for ready in [ahead, full] {
             if !ready.is_empty() {
                 tokio::spawn(Arc::clone(shared).dispatch(ready));
             }
         }
         if is_first && !is_full {
-            tokio::spawn(Arc::clone(shared).dispatch_later());
+            tokio::spawn(Arc::clone(shared).dispatch_at(departure, ahead_of_it));
         }
         receiver
     }
 }
 
 impl<I, T> Shared<I, T> {
-    fn lock(&self) -> MutexGuard<'_, Waiting<I, T>> {
+    fn lock(&self) -> MutexGuard<'_, Queue<I, T>> {
         // Nothing can panic under this lock but an allocation.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends by itself after the linger and one request, so that nobody needs to wait for it.
-    async fn dispatch_later(self: Arc<Self>) {
-        tokio::time::sleep(self.options.linger).await;
-        // They may have left already, full; then these are younger ones, which leave a little early.
-        let ready = mem::take(&mut *self.lock());
-        if !ready.is_empty() {
-            self.dispatch(ready).await;
-        }
+    /// Ends by itself after one request, so that nobody needs to wait for it.
+    async fn dispatch_at(self: Arc<Self>, departure: Instant, ahead_of_it: u64) {
+        tokio::time::sleep_until(departure).await;
+        let ready = {
+            let mut queue = self.lock();
+            // They may have left already, full; what waits now is younger.
+            if queue.departed != ahead_of_it {
+                return;
+            }
+            queue.take()
+        };
+        self.dispatch(ready).await;
     }
 
     async fn dispatch(self: Arc<Self>, ready: Waiting<I, T>) {
@@ -143,4 +182,23 @@ pub(super) fn boxed<T>(
     answers: impl Future<Output = Batch<T>> + std::marker::Send + 'static,
 ) -> BoxFuture<'static, Batch<T>> {
     answers.boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_keep_their_pace_and_after_a_quiet_while_nobody_waits_for_it() {
+        let options = CoalesceOptions::default();
+        let now = Instant::now();
+        let left = |ago: u64| Queue::<(), ()> {
+            last: now.checked_sub(Duration::from_millis(ago)),
+            ..Queue::default()
+        };
+
+        assert_eq!(Queue::<(), ()>::default().departure(now, &options), now + options.linger);
+        assert_eq!(left(100).departure(now, &options), now + Duration::from_millis(150));
+        assert_eq!(left(1000).departure(now, &options), now + options.linger);
+    }
 }

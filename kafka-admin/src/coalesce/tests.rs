@@ -15,7 +15,7 @@ fn layer(options: CoalesceOptions) -> (Arc<MemoryAdmin>, Coalescing) {
 
 /// A linger that no test outlives on a busy machine: only full requests leave.
 fn patient(max_items: usize) -> CoalesceOptions {
-    CoalesceOptions { linger: Duration::from_secs(3600), max_items }
+    CoalesceOptions { linger: Duration::from_secs(3600), pace: Duration::ZERO, max_items }
 }
 
 fn name(number: usize) -> TopicName {
@@ -48,6 +48,19 @@ async fn a_request_that_is_not_full_leaves_after_the_linger() {
 
     assert!(created.iter().all(Result::is_ok));
     assert!(requests(&*memory, RequestKind::CreateTopics) <= 3);
+}
+
+#[tokio::test]
+async fn calls_that_come_while_requests_keep_their_pace_leave_together() {
+    let hour = Duration::from_secs(3600);
+    let (memory, admin) = layer(CoalesceOptions { linger: Duration::ZERO, pace: hour, max_items: 5 });
+
+    create(&admin, 0).await.unwrap();
+    let created = join_all((1..=10).map(|number| create(&admin, number))).await;
+
+    assert!(created.iter().all(Result::is_ok));
+    // The first did not wait for others; of those after it only full requests left within the hour.
+    assert_eq!(requests(&*memory, RequestKind::CreateTopics), 3);
 }
 
 #[tokio::test]
