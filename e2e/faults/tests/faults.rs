@@ -1,34 +1,38 @@
-//! Each fault once, at a size that every run of the tests can afford. One after the other: they share the brokers and
-//! the database server that they break.
+//! Each fault once, at a size that every run of the tests can afford. Two at a time, each with brokers and a database
+//! server of its own to break: a fault is mostly waiting, for sessions to end and for processes to come back.
 
 #![expect(
     clippy::panic,
     reason = "a test that meets the unexpected fails, and clippy knows tests by their functions only"
 )]
 
-use std::sync::LazyLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use faults::{Fault, Machine, STEPS, scenario};
-use tokio::sync::Mutex;
+use tokio::sync::Semaphore;
 
 /// More than the longest scenario may take; then something hangs.
 const LIMIT: Duration = Duration::from_secs(400);
 
+/// What is broken at the same time.
+const MACHINES: usize = 2;
+
 async fn orders_survive(fault: Fault) {
-    static MACHINE: LazyLock<Mutex<Option<Machine>>> = LazyLock::new(Mutex::default);
-    let mut machine = MACHINE.lock().await;
-    let machine = match &mut *machine {
-        Some(machine) => machine,
-        none => none.insert(tokio::task::block_in_place(Machine::start).expect("brokers and database start")),
-    };
+    static FREE: Semaphore = Semaphore::const_new(MACHINES);
+    static IDLE: Mutex<Vec<Machine>> = Mutex::new(Vec::new());
+    let _permit = FREE.acquire().await.expect("is never closed");
+    let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let started = || tokio::task::block_in_place(Machine::start).expect("brokers and database start");
+    let mut machine = idle.unwrap_or_else(started);
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
     println!("SEED={seed}");
-    match tokio::time::timeout(LIMIT, scenario(machine, STEPS, fault, seed)).await {
+    match tokio::time::timeout(LIMIT, scenario(&mut machine, STEPS, fault, seed)).await {
         Ok(Ok(report)) => println!("{report}"),
         Ok(Err(error)) => panic!("SEED={seed}: {error:#}"),
         Err(_late) => panic!("SEED={seed}: {fault} took more than {LIMIT:?}"),
     }
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(machine);
 }
 
 macro_rules! orders_survive {
