@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long, env = "LOG_LEVEL", default_value = "info")]
     pub log_level: String,
     /// Most passes under way per kind.
-    #[arg(long, env = "CONCURRENCY", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, env = "CONCURRENCY", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
     /// How often every object is looked at when nothing happens.
     #[arg(long, env = "RESYNC_SECONDS", default_value = "600", value_parser = seconds)]

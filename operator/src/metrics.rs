@@ -26,6 +26,7 @@ pub struct Metrics {
     cluster_up: GaugeVec,
     requests: IntCounterVec,
     kafka_requests: IntCounterVec,
+    withheld_events: IntCounterVec,
     leading: IntGaugeVec,
 }
 
@@ -89,6 +90,11 @@ impl Metrics {
                 "Requests to Kafka clusters; retries and connections of the client library are not among them.",
                 &["request"],
             )?,
+            withheld_events: counter(
+                "orderpipeline_operator_events_withheld_total",
+                "Events that were not published because there were too many at once, by their reason.",
+                &["reason"],
+            )?,
             leading: gauge(
                 "leader_election_master_status",
                 "Whether this operator holds the lease; absent where it works without one.",
@@ -111,6 +117,7 @@ impl Metrics {
         self.registry.register(Box::new(self.cluster_up.clone()))?;
         self.registry.register(Box::new(self.requests.clone()))?;
         self.registry.register(Box::new(self.kafka_requests.clone()))?;
+        self.registry.register(Box::new(self.withheld_events.clone()))?;
         self.registry.register(Box::new(self.leading.clone()))
     }
 
@@ -174,6 +181,11 @@ impl Metrics {
     pub fn set_kafka_requests(&self, request: &str, sent: u64) {
         let counter = self.kafka_requests.with_label_values(&[request]);
         counter.inc_by(sent.saturating_sub(counter.get()));
+    }
+
+    /// Counts an event that was not published because there were too many.
+    pub fn withheld_event(&self, reason: &str) {
+        self.withheld_events.with_label_values(&[reason]).inc();
     }
 
     /// States whether this operator holds the lease.

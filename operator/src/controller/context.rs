@@ -11,8 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::clusters::{self, Clusters, Connect};
 use super::error::Backoff;
+use super::events::Events;
 use super::pipeline::principals::PrincipalRegistry;
 use super::strimzi::Strimzi;
+use super::superseded::Superseded;
 use super::topic::registry::TopicRegistry;
 use super::watches::Watches;
 use crate::leader::fence::Fence;
@@ -45,8 +47,9 @@ impl Default for Settings {
         Self {
             namespace: None,
             orders_image: "orderpipeline/orders:dev".to_owned(),
-            // Enough that the Kafka requests of many objects meet and become few.
-            concurrency: 100,
+            // A pass mostly waits for Kafka requests, which gather what comes within a quarter of a second: enough that a
+            // thousand objects take a few of these rounds. Requests to the apiserver have a bound of their own.
+            concurrency: 500,
             resync: Duration::from_secs(600),
             drift_interval: Duration::from_secs(30),
             cleanup_timeout: Duration::from_secs(60),
@@ -60,7 +63,7 @@ pub struct Context {
     /// The apiserver.
     pub client: Client,
     /// Publishes events.
-    pub recorder: Recorder,
+    pub events: Events,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// One client per Kafka cluster.
@@ -71,6 +74,8 @@ pub struct Context {
     pub strimzi: Arc<Strimzi>,
     /// What is known about the services' users in each cluster.
     pub principals: PrincipalRegistry,
+    /// Versions of objects that were written over by ourselves.
+    pub superseded: Superseded,
     /// Waits after failures.
     pub backoff: Backoff,
     /// Whether the watches make progress.
@@ -108,12 +113,13 @@ impl Context {
             Recorder::new(client.clone(), Reporter { controller: MANAGER.to_owned(), instance: None });
         Self {
             client,
-            recorder,
+            events: Events::new(recorder),
             metrics,
             clusters: Arc::new(clusters),
             topics: TopicRegistry::default(),
             strimzi,
             principals: PrincipalRegistry::default(),
+            superseded: Superseded::default(),
             backoff: Backoff::default(),
             watches: Arc::default(),
             settings,

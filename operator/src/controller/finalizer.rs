@@ -54,7 +54,10 @@ where
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
     ctx.metrics.wrote(&K::kind(&()), "finalizer");
     match api.patch(&name, &PatchParams::default(), &patch).await {
-        Ok(updated) => Ok(Some(updated)),
+        Ok(updated) => {
+            ctx.superseded.wrote(object, &updated);
+            Ok(Some(updated))
+        }
         Err(kube::Error::Api(refusal)) if refusal.is_not_found() => Ok(None),
         Err(error) => Err(Error::kubernetes(format!("set the finalizer of {namespace}/{name}"))(error)),
     }

@@ -9,12 +9,14 @@ pub mod connection;
 pub mod context;
 pub mod endpoint;
 pub mod error;
+pub mod events;
 pub mod finalizer;
 pub mod outcome;
 pub mod pipeline;
 pub mod runner;
 pub mod status;
 pub mod strimzi;
+pub mod superseded;
 pub mod topic;
 pub mod watches;
 

@@ -6,7 +6,7 @@ use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
 use kube::runtime::controller::{self, Action, Controller};
@@ -65,6 +65,12 @@ pub fn watch<K: Kind>(
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer);
+    let known = Arc::clone(ctx);
+    let events = events.inspect_ok(move |event| {
+        if let watcher::Event::Delete(gone) = event {
+            known.superseded.forget(&gone.uid().unwrap_or_default());
+        }
+    });
     (store, events)
 }
 
@@ -141,7 +147,7 @@ fn state_name(name: &str) -> &'static str {
     known.into_iter().find(|known| *known == name).unwrap_or(State::Unknown.name())
 }
 
-/// One pass, with everything around it that is the same for every kind.
+/// One pass, with everything around it that is the same for every kind; none over a version that is known to be old.
 async fn observed<K, F>(
     name: &'static str,
     object: Arc<K>,
@@ -152,6 +158,10 @@ where
     K: Kind,
     F: Future<Output = Result<Outcome, Error>>,
 {
+    if ctx.superseded.is(&*object) {
+        // The event of the version that we wrote wakes it again.
+        return Ok(Action::requeue(ctx.settings.resync));
+    }
     let span = tracing::info_span!(
         "reconcile",
         kube.kind = name,

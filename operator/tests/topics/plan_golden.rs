@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use kafka_admin::{ConfigChange, TopicId};
 use operator::controller::topic::observed::{ObservedTopic, Setting};
@@ -49,7 +50,12 @@ fn observed(topic: Topic) -> ObservedTopic {
     let setting = |overridden| move |(key, value)| (key, Setting { value: Some(value), overridden });
     let defaults = topic.defaults.into_iter().map(setting(false));
     let settings = defaults.chain(topic.set.into_iter().map(setting(true))).collect();
-    ObservedTopic { id: id(topic.id), partitions: topic.partitions, replicas: topic.replicas, settings }
+    ObservedTopic {
+        id: id(topic.id),
+        partitions: topic.partitions,
+        replicas: topic.replicas,
+        settings: Arc::new(settings),
+    }
 }
 
 fn told(plan: &Plan) -> String {

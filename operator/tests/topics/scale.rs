@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use devcluster::testing::kafka;
-use kafka_admin::RequestKind;
+use kafka_admin::{ConfigAlteration, RequestKind};
 use operator::controller::context::Settings;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -13,7 +13,7 @@ use super::trouble::{passes, settled};
 use super::world::{World, eventually, settings};
 
 /// Requests to the apiserver so far that only read, and that do not.
-fn requests(world: &World) -> (u64, u64) {
+pub(super) fn requests(world: &World) -> (u64, u64) {
     let text = world.ctx.metrics.encode().unwrap();
     let all = text.lines().filter(|line| line.starts_with("rest_client_requests_total{"));
     let counted = all
@@ -87,7 +87,7 @@ async fn objects_in_trouble_do_not_delay_the_others() {
     const PER_TROUBLE: usize = 8;
     let hour = Duration::from_secs(3600);
     // Fewer passes at once than there are objects whose clusters never answer.
-    let settings = Settings { concurrency: 4, kafka_timeout: hour, ..settings() };
+    let settings = Settings { concurrency: 4, kafka_timeout: hour, resync: hour, ..settings() };
     let mut world = World::with_settings(kafka().bootstrap(), settings).await;
     world.stop().await;
     // They take connections and say nothing.
@@ -116,5 +116,9 @@ async fn objects_in_trouble_do_not_delay_the_others() {
     world.reason("wrong-0", "InvalidReplicas").await;
     world.reason("missing-0", "SecretNotFound").await;
     world.reason("silent-0", "BrokerUnreachable").await;
+
+    // Nor does a look at a silent cluster, which takes an hour here, delay the looks at others.
+    world.meanwhile_configure(ConfigAlteration::of(world.topic_name()).set("retention.ms", "5")).await;
+    world.overrides_become(&[]).await;
     drop(silent);
 }

@@ -15,9 +15,10 @@ use crate::controller::clusters::{Cluster, Resolved};
 use crate::controller::context::Context;
 use crate::controller::endpoint;
 use crate::controller::error::Error;
+use crate::controller::events::{event, publish};
 use crate::controller::finalizer::{self, Cleanup};
 use crate::controller::outcome::Outcome;
-use crate::controller::status::{event, publish, write};
+use crate::controller::status::write;
 use crate::crd::OrderPipeline;
 use crate::crd::kafka_ref::KafkaRef;
 
@@ -79,7 +80,7 @@ async fn wait(pipeline: &OrderPipeline, ctx: &Context, why: &str, left: Duration
     let report = Report::Blocked(outcome.clone());
     let generation = pipeline.metadata.generation.unwrap_or_default();
     let status = status::compute(pipeline.status.as_ref(), &report, generation, Timestamp::now());
-    write(ctx, pipeline, pipeline.status.as_ref(), &status).await?;
+    write(ctx, pipeline, &status).await?;
     Ok(outcome)
 }
 

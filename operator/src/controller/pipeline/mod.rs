@@ -125,9 +125,8 @@ pub async fn reconcile(
     let report = advance(&mut pipeline, &owner, ctx, peers).await.unwrap_or_else(from_error);
     let pipeline = &pipeline;
     let generation = pipeline.metadata.generation.unwrap_or_default();
-    let old = pipeline.status.as_ref();
-    let new = status::compute(old, &report, generation, jiff::Timestamp::now());
-    let written = statuses::write(ctx, pipeline, old, &new).await;
+    let new = status::compute(pipeline.status.as_ref(), &report, generation, jiff::Timestamp::now());
+    let written = statuses::write(ctx, pipeline, &new).await;
     let outcome = report.into_outcome()?;
     written.map(|_| outcome)
 }

@@ -1,7 +1,6 @@
 //! Carries out a plan in Kafka.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use kafka_admin::{Batch, ConfigAlteration, ConfigChange, Mode, NewTopic, PartitionGrowth, Retry};
@@ -17,9 +16,6 @@ use crate::crd::conditions::Explanation;
 const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
 /// First wait for it; doubled each time.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
-/// Looks are taken at multiples of this since the process began: all passes that wait look together, and
-/// their looks become one request.
-const LOOK_GRID: Duration = Duration::from_millis(100);
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -131,7 +127,7 @@ pub async fn until_visible(
     let deadline = tokio::time::Instant::now() + VISIBLE_WITHIN;
     let mut wait = FIRST_LOOK;
     loop {
-        tokio::time::sleep_until(on_grid(tokio::time::Instant::now() + wait)).await;
+        tokio::time::sleep(wait).await;
         wait *= 2;
         let sighting = look_at(cluster, &wanted.name).await;
         let observed = sighting.map_err(Error::kafka(format!("read topic {}", wanted.name)))?;
@@ -142,14 +138,6 @@ pub async fn until_visible(
             return Ok(None);
         }
     }
-}
-
-/// The first point of the grid that is not before `at`.
-fn on_grid(at: tokio::time::Instant) -> tokio::time::Instant {
-    static ORIGIN: LazyLock<tokio::time::Instant> = LazyLock::new(tokio::time::Instant::now);
-    let past = at.saturating_duration_since(*ORIGIN).as_millis();
-    let missing = past.next_multiple_of(LOOK_GRID.as_millis()) - past;
-    at + Duration::from_millis(u64::try_from(missing).unwrap_or_default())
 }
 
 /// Whether nothing is left to change.

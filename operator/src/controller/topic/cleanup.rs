@@ -15,9 +15,10 @@ use super::{Pass, status};
 use crate::controller::clusters::{Cluster, Resolved};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
+use crate::controller::events::{event, publish};
 use crate::controller::finalizer::{self, Cleanup};
 use crate::controller::outcome::Outcome;
-use crate::controller::status::{event, publish, write};
+use crate::controller::status::write;
 use crate::crd::KafkaTopic;
 use crate::crd::kafka_topic::DeletionPolicy;
 use crate::crd::reconcile_policy::ReconcilePolicy;
@@ -77,7 +78,7 @@ async fn wait(topic: &KafkaTopic, ctx: &Context, why: String, left: Duration) ->
     let outcome = Outcome::waiting("DeletionBlocked", message, RETRY.min(left));
     let pass = Pass::unseen(Ok(outcome.clone()));
     let status = status::compute(topic, &pass, Timestamp::now());
-    write(ctx, topic, topic.status.as_ref(), &status).await?;
+    write(ctx, topic, &status).await?;
     Ok(outcome)
 }
 

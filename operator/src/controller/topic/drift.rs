@@ -1,11 +1,12 @@
 //! Looks for drift in bulk: one look at all topics of a cluster per interval, whoever owns them, and only
 //! the objects whose topic is not as they left it are woken. Also the one probe of unreachable clusters.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -34,24 +35,34 @@ struct Visited {
     looked: Option<Instant>,
 }
 
-/// Probes every cluster and looks for drift, until shutdown.
+/// Probes every cluster and looks for drift, until shutdown. Each cluster is visited by itself: one that is silent keeps
+/// nobody waiting for the others.
 pub async fn watch(ctx: Arc<Context>, wake: Wake) {
     let mut ticks = tokio::time::interval(PROBE_INTERVAL.min(ctx.settings.drift_interval));
     // A slow cluster must not be asked more often afterwards.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut visited: HashMap<String, Visited> = HashMap::new();
+    let mut under_way = FuturesUnordered::new();
+    let mut visiting: HashSet<String> = HashSet::new();
     loop {
         tokio::select! {
-            _ = ticks.tick() => {}
+            _ = ticks.tick() => {
+                let clusters = ctx.clusters.all();
+                visited.retain(|key, _| clusters.iter().any(|cluster| cluster.key() == key));
+                for cluster in clusters {
+                    if visiting.insert(cluster.key().to_owned()) {
+                        let before = visited.get(cluster.key()).copied().unwrap_or_default();
+                        let (ctx, wake) = (&ctx, &wake);
+                        under_way.push(async move { (visit(ctx, &cluster, before, wake).await, cluster) });
+                    }
+                }
+            }
+            Some((visit, cluster)) = under_way.next() => {
+                visiting.remove(cluster.key());
+                visited.insert(cluster.key().to_owned(), visit);
+            }
             () = ctx.shutdown.cancelled() => return,
         }
-        let clusters = ctx.clusters.all();
-        let visits = clusters.iter().map(|cluster| {
-            let before = visited.get(cluster.key()).copied().unwrap_or_default();
-            visit(&ctx, cluster, before, &wake)
-        });
-        let visits = join_all(visits).await;
-        visited = clusters.iter().map(|cluster| cluster.key().to_owned()).zip(visits).collect();
     }
 }
 

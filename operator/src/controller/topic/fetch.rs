@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 
 use super::observed::{self, ObservedTopic, Sighting};
+use super::peers::Peers;
 use super::plan::Memory;
-use super::validate::{ValidatedTopic, effective_name, is_named};
+use super::validate::{ValidatedTopic, effective_name};
 use crate::controller::clusters::{Cluster, Resolved};
 use crate::controller::connection::Missing;
 use crate::controller::context::Context;
@@ -49,7 +50,7 @@ pub async fn fetch(
     ctx: &Context,
     topic: &KafkaTopic,
     wanted: &ValidatedTopic,
-    peers: &Store<KafkaTopic>,
+    peers: &Peers,
 ) -> Result<Result<Fetched, Absent>, Error> {
     let uid = topic.uid().unwrap_or_default();
     if let Some(older) = older_claimant(ctx, topic, peers) {
@@ -105,22 +106,15 @@ pub fn memory(topic: &KafkaTopic) -> Memory {
 }
 
 /// The object that stands for the same topic with more right, if there is one.
-fn older_claimant(
-    ctx: &Context,
-    topic: &KafkaTopic,
-    peers: &Store<KafkaTopic>,
-) -> Option<ObjectRef<KafkaTopic>> {
-    let name = effective_name(topic);
+fn older_claimant(ctx: &Context, topic: &KafkaTopic, peers: &Peers) -> Option<ObjectRef<KafkaTopic>> {
     let same_cluster = |peer: &KafkaTopic| {
         let cluster = |topic: &KafkaTopic| {
             ctx.clusters.identity(&topic.namespace().unwrap_or_default(), &topic.spec.kafka)
         };
         cluster(peer) == cluster(topic)
     };
-    // The name first: it tells nearly all of them apart, and every pass asks all peers.
-    let older =
-        |peer: &Arc<KafkaTopic>| is_named(peer, &name) && rank(peer) < rank(topic) && same_cluster(peer);
-    let older = peers.state().into_iter().filter(older).min_by_key(|peer| rank(peer));
+    let older = |peer: &Arc<KafkaTopic>| rank(peer) < rank(topic) && same_cluster(peer);
+    let older = peers.naming(&effective_name(topic)).into_iter().filter(older).min_by_key(|peer| rank(peer));
     older.map(|peer| ObjectRef::from_obj(&*peer))
 }
 

@@ -30,6 +30,7 @@ pub mod cleanup;
 pub mod drift;
 pub mod fetch;
 pub mod observed;
+pub mod peers;
 pub mod pending;
 pub mod plan;
 pub mod registry;
@@ -47,20 +48,22 @@ use kube::ResourceExt;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::Controller;
 use kube::runtime::events::EventType;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc;
 
 use self::fetch::{Absent, CREATING, Fetched};
 use self::observed::ObservedTopic;
+use self::peers::Peers;
 use self::plan::{Claim, Memory, Plan};
 use self::validate::{ValidatedTopic, effective_name};
 use super::connection::Missing;
 use super::context::Context;
 use super::error::Error;
+use super::events::{event, publish};
 use super::finalizer::{self, Cleanup};
 use super::outcome::Outcome;
 use super::runner;
-use super::status::{event, publish, write};
+use super::status::write;
 use crate::crd::KafkaTopic;
 use crate::crd::conditions::Explanation;
 use crate::crd::kafka_topic::{AdoptionPolicy, DeletionPolicy};
@@ -100,13 +103,13 @@ pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
     ctx.watches.expect(NAME);
     let (store, events) = runner::watch::<KafkaTopic>(&ctx);
     let (wake, mut woken) = mpsc::channel(WAKE_QUEUE);
-    let trigger = waking::heirs_of_the_deleted(events, &ctx, &store, wake.clone()).applied_objects();
+    let peers = Peers::of(store.clone());
+    let trigger = waking::heirs_of_the_deleted(events, &ctx, &peers, wake.clone()).applied_objects();
     let woken =
         futures::stream::poll_fn(move |cx| -> Poll<Option<ObjectRef<KafkaTopic>>> { woken.poll_recv(cx) });
     let controller = Controller::for_stream(trigger, store.clone()).reconcile_on(woken);
-    let peers = store.clone();
+    let strimzi = waking::those_that_strimzi_concerns(&ctx, &peers, wake.clone());
     let pass = move |topic, ctx| reconcile(topic, ctx, peers.clone());
-    let strimzi = waking::those_that_strimzi_concerns(&ctx, &store, wake.clone());
     async move {
         tokio::select! {
             () = runner::run(NAME, controller, store, Arc::clone(&ctx), pass) => {}
@@ -118,11 +121,7 @@ pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
 }
 
 /// One pass over one object.
-async fn reconcile(
-    topic: Arc<KafkaTopic>,
-    ctx: Arc<Context>,
-    peers: Store<KafkaTopic>,
-) -> Result<Outcome, Error> {
+async fn reconcile(topic: Arc<KafkaTopic>, ctx: Arc<Context>, peers: Peers) -> Result<Outcome, Error> {
     if topic.metadata.deletion_timestamp.is_some() {
         return cleanup::cleanup(&topic, &ctx).await;
     }
@@ -141,7 +140,7 @@ async fn reconcile(
     let pass = advance(&topic, &ctx, &peers).await;
     let topic = pass.announced.as_deref().unwrap_or(&topic);
     let status = status::compute(topic, &pass, Timestamp::now());
-    let written = write(&ctx, topic, topic.status.as_ref(), &status).await;
+    let written = write(&ctx, topic, &status).await;
     // The first error wins; a status that was not written is retried with the rest.
     let outcome = pass.result?;
     written.map(|_| outcome)
@@ -151,12 +150,12 @@ async fn reconcile(
 async fn suspend(topic: &KafkaTopic, ctx: &Context) -> Result<Outcome, Error> {
     ctx.topics.forget(&topic.uid().unwrap_or_default());
     let status = status::suspended(topic, Timestamp::now());
-    write(ctx, topic, topic.status.as_ref(), &status).await?;
+    write(ctx, topic, &status).await?;
     Ok(Outcome::ready(status::SUSPENDED, ""))
 }
 
 /// fetch → validate → plan → apply.
-async fn advance(topic: &KafkaTopic, ctx: &Context, peers: &Store<KafkaTopic>) -> Pass {
+async fn advance(topic: &KafkaTopic, ctx: &Context, peers: &Peers) -> Pass {
     let wanted = match validate::validate(topic) {
         Ok(wanted) => wanted,
         Err(invalid) => return Pass::unseen(Ok(Outcome::stalled("InvalidSpec", invalid.to_string()))),
@@ -328,7 +327,7 @@ async fn announce_creation(
     }
     let outcome = Outcome::waiting(CREATING, format!("creating topic {}", wanted.name), INVISIBLE_RETRY);
     let status = status::compute(topic, &Pass::unseen(Ok(outcome)), Timestamp::now());
-    let written = write(ctx, topic, topic.status.as_ref(), &status).await?;
+    let written = write(ctx, topic, &status).await?;
     Ok(written.map(Box::new))
 }
 

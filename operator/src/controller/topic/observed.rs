@@ -1,6 +1,7 @@
 //! A topic as the cluster has it, reduced to what a spec can speak of.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kafka_admin::{ConfigSource, TopicConfig, TopicDescription, TopicId, TopicName};
 
@@ -16,12 +17,15 @@ pub struct ObservedTopic {
     pub partitions: u32,
     /// Replicas of the partition that has the fewest.
     pub replicas: u16,
-    /// Every setting the broker knows, by key.
-    pub settings: BTreeMap<String, Setting>,
+    /// Every setting the broker knows. Most topics have the same, and share them where they are kept.
+    pub settings: Arc<Settings>,
 }
 
+/// Settings by key.
+pub type Settings = BTreeMap<String, Setting>;
+
 /// One setting of a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Setting {
     /// Its value; the broker withholds sensitive ones.
     pub value: Option<String>,
@@ -43,7 +47,7 @@ impl ObservedTopic {
             id: description.id,
             partitions: description.partition_count(),
             replicas: description.replication_factor(),
-            settings: settings.collect(),
+            settings: Arc::new(settings.collect()),
         }
     }
 }

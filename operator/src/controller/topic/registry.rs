@@ -1,12 +1,12 @@
 //! What is known about the topic of each object, so that a pass without work asks nobody.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kafka_admin::TopicName;
 use kube::runtime::reflector::ObjectRef;
 
-use super::observed::Sighting;
+use super::observed::{ObservedTopic, Settings, Sighting};
 use crate::controller::clusters::Cluster;
 use crate::crd::KafkaTopic;
 
@@ -29,6 +29,27 @@ pub struct Entry {
 #[derive(Debug, Default)]
 pub struct TopicRegistry {
     entries: Mutex<HashMap<String, Entry>>,
+    settings: Shared,
+}
+
+/// Settings that topics have, each combination once: thousands of topics are set in a few ways.
+#[derive(Debug, Default)]
+struct Shared(Mutex<HashSet<Arc<Settings>>>);
+
+impl Shared {
+    /// `sighting`, its settings shared with those of other topics.
+    fn share(&self, sighting: Sighting) -> Sighting {
+        let Ok(Some(topic)) = sighting else { return sighting };
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = if let Some(known) = all.get(&topic.settings) {
+            Arc::clone(known)
+        } else {
+            all.retain(|settings| Arc::strong_count(settings) > 1);
+            all.insert(Arc::clone(&topic.settings));
+            Arc::clone(&topic.settings)
+        };
+        Ok(Some(ObservedTopic { settings, ..topic }))
+    }
 }
 
 impl TopicRegistry {
@@ -50,6 +71,7 @@ impl TopicRegistry {
 
     /// A pass saw this and acted on it: from now on only another sight is drift.
     pub fn settle(&self, uid: &str, sighting: Sighting) {
+        let sighting = self.settings.share(sighting);
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = entries.get_mut(uid) {
             entry.settled = Some(sighting.clone());
@@ -70,6 +92,7 @@ impl TopicRegistry {
     ///
     /// A pass that is under way (not settled) will look itself.
     pub fn sighted(&self, uid: &str, sighting: Sighting) -> bool {
+        let sighting = self.settings.share(sighting);
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(entry) = entries.get_mut(uid) else { return false };
         match &entry.settled {
@@ -104,5 +127,36 @@ impl TopicRegistry {
             .filter(|(_, e)| e.cluster.key() == key)
             .map(|(uid, e)| (uid.clone(), e.clone()))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_admin::TopicId;
+
+    use super::*;
+    use crate::controller::topic::observed::Setting;
+
+    fn seen(retention: &str) -> Sighting {
+        let setting = Setting { value: Some(retention.to_owned()), overridden: true };
+        let settings = Arc::new(Settings::from([("retention.ms".to_owned(), setting)]));
+        Ok(Some(ObservedTopic { id: TopicId::from_bits(1), partitions: 1, replicas: 1, settings }))
+    }
+
+    fn settings(sighting: &Sighting) -> &Arc<Settings> {
+        &sighting.as_ref().unwrap().as_ref().unwrap().settings
+    }
+
+    #[test]
+    fn topics_that_are_set_alike_share_their_settings_for_as_long_as_there_are_any() {
+        let shared = Shared::default();
+
+        let (one, other) = (shared.share(seen("1")), shared.share(seen("1")));
+        assert!(Arc::ptr_eq(settings(&one), settings(&other)));
+        drop((one, other));
+        let different = shared.share(seen("2"));
+
+        assert_eq!(settings(&different).len(), 1);
+        assert_eq!(shared.0.lock().unwrap().len(), 1);
     }
 }

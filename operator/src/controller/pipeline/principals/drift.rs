@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures::future::join_all;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use kafka_admin::AclBinding;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc;
@@ -30,8 +31,10 @@ pub(crate) async fn watch(ctx: Arc<Context>, wake: mpsc::Sender<ObjectRef<OrderP
         }
         // All at once, so that the questions about one cluster meet and become one.
         let settled = ctx.principals.all();
-        let looks = settled.iter().map(|(uid, entry)| look(&ctx, uid, entry));
-        for drifted in join_all(looks).await.into_iter().flatten() {
+        let mut looks: FuturesUnordered<_> =
+            settled.iter().map(|(uid, entry)| look(&ctx, uid, entry)).collect();
+        while let Some(look) = looks.next().await {
+            let Some(drifted) = look else { continue };
             // Closed means that the controller has ended, and so will this task.
             if wake.send(drifted).await.is_err() {
                 return;

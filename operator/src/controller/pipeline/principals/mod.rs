@@ -221,7 +221,7 @@ async fn claim(
         return Ok(true);
     }
     let status = status::claiming(pipeline, AccessStatus { users: claimed.into_iter().collect() });
-    let written = crate::controller::status::write(ctx, pipeline, pipeline.status.as_ref(), &status).await?;
+    let written = crate::controller::status::write(ctx, pipeline, &status).await?;
     Ok(written.map(|written| *pipeline = written).is_some())
 }
 
