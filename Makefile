@@ -73,9 +73,14 @@ test: lint test-services e2e ## Everything that CI runs
 test-binaries: prerequisites
 	cargo test --locked --workspace --no-run
 
+# Most tests wait for brokers, databases and processes rather than for a core: twice as many at a time as the two cores
+# that they must do with.
+TEST_THREADS ?= 4
+
 .PHONY: test-services
 test-services: test-binaries ## Tests against a real broker, PostgreSQL, kube-apiserver and registry
-	$(DEVCLUSTER) with kafka,postgres,apiserver,registry -- cargo test --locked --workspace --exclude e2e
+	RUST_TEST_THREADS=$(TEST_THREADS) $(DEVCLUSTER) with kafka,postgres,apiserver,registry -- \
+	  cargo test --locked --workspace --exclude e2e
 
 .PHONY: e2e
 e2e: test-binaries ## The suite on a whole cluster, which it starts and removes

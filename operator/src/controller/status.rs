@@ -43,7 +43,7 @@ where
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
     // Its uid and version make this fail rather than describe a successor. A status is replaced, not applied: all of it is
-    // ours, and the apiserver spends half as much on it.
+    // ours, so that there is nothing to merge.
     let mut successor = object.clone();
     *successor.status_mut() = Some(new.clone());
     ctx.metrics.wrote(&K::kind(&()), "status");
