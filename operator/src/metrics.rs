@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use prometheus::core::Collector;
+use prometheus::proto::{LabelPair, MetricFamily};
 use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -139,16 +141,14 @@ impl Metrics {
 
     /// Writes to the apiserver so far, all kinds and verbs.
     pub fn writes(&self) -> u64 {
-        use prometheus::core::Collector;
-        let families = self.writes.collect();
-        let metrics = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
-        // Counts stay far below 2^53, where a float stops being exact.
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a count is a small whole number"
-        )]
-        metrics.map(|metric| metric.get_counter().get_value() as u64).sum()
+        sum(&self.writes, |_| true)
+    }
+
+    /// Requests to the apiserver so far that only read, the beginnings of watches among them.
+    pub fn reads(&self) -> u64 {
+        sum(&self.requests, |labels| {
+            labels.iter().any(|label| label.name() == "method" && label.value() == "GET")
+        })
     }
 
     /// Counts an object that was found drifted.
@@ -200,6 +200,22 @@ impl Metrics {
     pub fn encode(&self) -> prometheus::Result<String> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
+}
+
+/// Sum of those counters of a family whose labels are asked for.
+fn sum(family: &IntCounterVec, asked: impl Fn(&[LabelPair]) -> bool) -> u64 {
+    let families = family.collect();
+    let metrics = families.iter().flat_map(MetricFamily::get_metric);
+    // Counts stay far below 2^53, where a float stops being exact.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count is a small whole number"
+    )]
+    metrics
+        .filter(|metric| asked(metric.get_label()))
+        .map(|metric| metric.get_counter().get_value() as u64)
+        .sum()
 }
 
 /// How a pass ended; the label values are controller-runtime's.
@@ -268,12 +284,15 @@ mod tests {
     }
 
     #[test]
-    fn writes_are_summed_over_kinds() {
+    fn writes_are_summed_over_kinds_and_reads_over_answers() {
         let metrics = Metrics::new().unwrap();
 
         metrics.wrote("Deployment", "apply");
         metrics.wrote("KafkaTopic", "status");
+        metrics.requested("GET", "200");
+        metrics.requested("GET", "404");
+        metrics.requested("PATCH", "200");
 
-        assert_eq!(metrics.writes(), 2);
+        assert_eq!((metrics.writes(), metrics.reads()), (2, 2));
     }
 }

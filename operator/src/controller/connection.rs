@@ -1,26 +1,17 @@
 //! From an endpoint to what a connection needs: reads the Secrets that it names.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
 use kafka_admin::{ClientIdentity, ConnectOptions, SaslCredentials, SaslMechanism, Security, TlsOptions};
-use kube::{Api, Client};
-use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use super::context::MANAGER;
 use super::endpoint::{Endpoint, LoginFrom, Trust, Unusable, Username};
 use super::error::Error;
-use super::strimzi::Key;
+use super::secrets::{Contents, Secrets};
 use crate::crd::kafka_ref::{Mechanism, Protocol};
-
-/// A Secret is read once for all objects that need it at about the same time; where nobody watches it
-/// ([`Secrets::forget`]), a rotated one is noticed this late.
-const SECRET_TTL: Duration = Duration::from_secs(10);
-
-type Keys = Arc<BTreeMap<String, SecretSlice<u8>>>;
 
 /// Something that `spec.kafka` leads to is not there, or not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,18 +54,7 @@ impl Missing {
     }
 }
 
-/// Reads Secrets by name; the operator neither lists nor watches what is in those of others.
-pub struct Secrets {
-    client: Client,
-    cache: Mutex<HashMap<Key, (Instant, Keys)>>,
-}
-
 impl Secrets {
-    /// Reads through `client`.
-    pub fn new(client: Client) -> Self {
-        Self { client, cache: Mutex::default() }
-    }
-
     /// What connecting to `endpoint` needs.
     ///
     /// # Errors
@@ -95,11 +75,6 @@ impl Secrets {
             client_id: MANAGER.to_owned(),
             request_timeout,
         }))
-    }
-
-    /// Whoever asks for this Secret next reads it anew.
-    pub fn forget(&self, secret: &Key) {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(secret);
     }
 
     async fn security(&self, endpoint: &Endpoint) -> Result<Security, Lookup> {
@@ -145,9 +120,9 @@ impl Secrets {
         secret: &str,
         more: &[String],
     ) -> Result<SecretString, Lookup> {
-        let keys = self.keys(namespace, secret).await?;
+        let found = self.contents(namespace, secret).await?;
         let mut all = Vec::new();
-        for key in keys.keys().filter(|key| key.ends_with(".crt")) {
+        for key in found.keys.keys().filter(|key| key.ends_with(".crt")) {
             all.push(exposed(&self.text(namespace, secret, key).await?));
         }
         if all.is_empty() {
@@ -179,34 +154,17 @@ impl Secrets {
 
     /// The text under `key` of a Secret.
     async fn text(&self, namespace: &str, name: &str, key: &str) -> Result<SecretString, Lookup> {
-        let keys = self.keys(namespace, name).await?;
-        let text = keys.get(key).and_then(|bytes| str::from_utf8(bytes.expose_secret()).ok());
+        let found = self.contents(namespace, name).await?;
+        let text = found.keys.get(key).and_then(|bytes| str::from_utf8(bytes.expose_secret()).ok());
         // Files, and so Secrets made from them, end with a line break.
         let text = text.map(|text| text.trim_end_matches(['\r', '\n'])).filter(|text| !text.is_empty());
         text.map(SecretString::from).ok_or_else(|| missing_key(namespace, name, key))
     }
 
-    async fn keys(&self, namespace: &str, name: &str) -> Result<Keys, Lookup> {
-        let id = (namespace.to_owned(), name.to_owned());
-        if let Some(keys) = self.cached(&id) {
-            return Ok(keys);
-        }
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let secret = api.get_opt(name).await;
-        let secret = secret.map_err(Error::kubernetes(format!("read Secret {namespace}/{name}")))?;
-        let secret = secret.ok_or_else(|| Missing::Secret { namespace: id.0.clone(), name: id.1.clone() })?;
-        let data = secret.data.unwrap_or_default();
-        let keys: Keys = Arc::new(data.into_iter().map(|(key, bytes)| (key, bytes.0.into())).collect());
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.retain(|_, (read, _)| read.elapsed() < SECRET_TTL);
-        cache.insert(id, (Instant::now(), Arc::clone(&keys)));
-        Ok(keys)
-    }
-
-    fn cached(&self, id: &Key) -> Option<Keys> {
-        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let (read, keys) = cache.get(id)?;
-        (read.elapsed() < SECRET_TTL).then(|| Arc::clone(keys))
+    async fn contents(&self, namespace: &str, name: &str) -> Result<Arc<Contents>, Lookup> {
+        let found = self.get(namespace, name).await?;
+        let missing = || Missing::Secret { namespace: namespace.to_owned(), name: name.to_owned() };
+        Ok(found.ok_or_else(missing)?)
     }
 }
 

@@ -12,7 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::clusters::{self, Clusters, Connect};
 use super::error::Backoff;
 use super::events::Events;
+use super::owned::Owned;
 use super::pipeline::principals::PrincipalRegistry;
+use super::pipeline::scaling::KedaOwners;
+use super::secrets::Secrets;
 use super::strimzi::Strimzi;
 use super::superseded::Superseded;
 use super::topic::registry::TopicRegistry;
@@ -68,6 +71,12 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// One client per Kafka cluster.
     pub clusters: Arc<Clusters>,
+    /// Secrets that specs name.
+    pub secrets: Arc<Secrets>,
+    /// What belongs to pipelines.
+    pub owned: Owned,
+    /// Which pipelines may have objects of KEDA's.
+    pub keda_owners: KedaOwners,
     /// What is known about the topics of each cluster.
     pub topics: TopicRegistry,
     /// What Strimzi says of its clusters, topics and users.
@@ -108,7 +117,8 @@ impl Context {
     ) -> Self {
         let strimzi = Arc::<Strimzi>::default();
         let (known, counts) = (Arc::clone(&strimzi), Arc::clone(&metrics));
-        let clusters = Clusters::new(client.clone(), known, counts, settings.kafka_timeout, connect);
+        let secrets = Arc::new(Secrets::new(client.clone()));
+        let clusters = Clusters::new(Arc::clone(&secrets), known, counts, settings.kafka_timeout, connect);
         let recorder =
             Recorder::new(client.clone(), Reporter { controller: MANAGER.to_owned(), instance: None });
         Self {
@@ -116,6 +126,9 @@ impl Context {
             events: Events::new(recorder),
             metrics,
             clusters: Arc::new(clusters),
+            secrets,
+            owned: Owned::default(),
+            keda_owners: KedaOwners::default(),
             topics: TopicRegistry::default(),
             strimzi,
             principals: PrincipalRegistry::default(),

@@ -2,7 +2,7 @@
 //!
 //! A watch can die without a word, and an operator that no longer sees changes looks healthy from outside.
 //! So the cache is audited: once a minute the objects' versions are listed (metadata only, from the
-//! apiserver's cache) and compared. An object that differed a round ago, and whose cached version has not
+//! apiserver's cache) and compared; those of what belongs to pipelines as often as these are looked at. An object that differed a round ago, and whose cached version has not
 //! moved since, was missed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ use super::runner::Kind;
 const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Version of each object, by uid.
-type Versions = BTreeMap<String, String>;
+pub type Versions = BTreeMap<String, String>;
 
 /// State of each watch of ours.
 #[derive(Debug, Default)]
@@ -36,7 +36,8 @@ impl Watches {
         self.synced.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_insert(false);
     }
 
-    fn synced(&self, name: &'static str) {
+    /// The watch has seen its first list.
+    pub fn synced(&self, name: &'static str) {
         self.synced.lock().unwrap_or_else(PoisonError::into_inner).insert(name, true);
     }
 
@@ -66,11 +67,24 @@ pub async fn audit<K: Kind>(name: &'static str, store: Store<K>, ctx: Arc<Contex
     if store.wait_until_ready().await.is_ok() {
         ctx.watches.synced(name);
     }
+    compare(name, &ctx, AUDIT_INTERVAL, || cached_versions(&store), || listed_versions::<K>(&ctx)).await;
+}
+
+/// Audits a cache every `interval`, for as long as it is polled: what it holds is `cached`, what there is `listed`.
+pub async fn compare<F>(
+    name: &'static str,
+    ctx: &Context,
+    interval: Duration,
+    cached: impl Fn() -> Versions,
+    listed: impl Fn() -> F,
+) where
+    F: Future<Output = kube::Result<Versions>>,
+{
     let mut suspects = Versions::new();
     loop {
-        tokio::time::sleep(AUDIT_INTERVAL).await;
-        let cached = cached_versions(&store);
-        let missed = missed(&suspects, &cached);
+        tokio::time::sleep(interval).await;
+        let found = cached();
+        let missed = missed(&suspects, &found);
         ctx.watches.set_stuck(name, missed);
         if missed {
             tracing::error!(
@@ -78,8 +92,8 @@ pub async fn audit<K: Kind>(name: &'static str, store: Store<K>, ctx: Arc<Contex
                 "the watch has missed a change; the process should be restarted"
             );
         }
-        match listed_versions::<K>(&ctx).await {
-            Ok(listed) => suspects = differing(&cached, &listed),
+        match listed().await {
+            Ok(listed) => suspects = differing(&found, &listed),
             // No list, no judgement: an apiserver that is away is no reason to restart.
             Err(error) => {
                 suspects.clear();
@@ -101,7 +115,8 @@ async fn listed_versions<K: Kind>(ctx: &Context) -> kube::Result<Versions> {
     Ok(list.iter().filter_map(version).collect())
 }
 
-fn version<K: kube::Resource>(object: &K) -> Option<(String, String)> {
+/// Uid and version of an object.
+pub fn version<K: kube::Resource>(object: &K) -> Option<(String, String)> {
     Some((object.uid()?, object.resource_version()?))
 }
 

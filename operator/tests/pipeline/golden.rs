@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use contract::Service;
 use k8s_openapi::ByteString;
@@ -17,6 +18,7 @@ use operator::controller::pipeline::access::{Secrets, resolve};
 use operator::controller::pipeline::plan::{Plan, plan};
 use operator::controller::pipeline::principals::user_name;
 use operator::controller::pipeline::validate::validate;
+use operator::controller::secrets::Contents;
 use operator::controller::strimzi::Strimzi;
 use operator::crd::OrderPipeline;
 use operator::crd::kafka_ref::{KafkaRef, Protocol};
@@ -28,9 +30,9 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
 }
 
-fn secret(name: &str, data: &[(&str, &str)]) -> (String, Secret) {
+fn secret(name: &str, data: &[(&str, &str)]) -> (String, Arc<Contents>) {
     let data = data.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec())));
-    (name.to_owned(), Secret { data: Some(data.collect()), ..Secret::default() })
+    (name.to_owned(), Arc::new(Secret { data: Some(data.collect()), ..Secret::default() }.into()))
 }
 
 fn secrets() -> Secrets {

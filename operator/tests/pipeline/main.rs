@@ -21,6 +21,7 @@ mod histories;
 mod lifecycle;
 mod peers;
 mod planned;
+mod reads;
 #[path = "../support/rights.rs"]
 mod rights;
 mod running;

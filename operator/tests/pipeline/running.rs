@@ -12,6 +12,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
 use operator::controller::context::{Context, Settings};
 use operator::crd::OrderPipeline;
+use operator::leader::fence::Fence;
 use operator::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 
@@ -41,12 +42,12 @@ pub(crate) fn settings(namespace: Option<&str>) -> Settings {
     }
 }
 
-/// A client, as somebody else than the administrator where `user` is given.
-pub(crate) async fn client(kubeconfig: &Path, user: Option<&str>) -> Client {
-    Client::try_from(config(kubeconfig, user).await).unwrap()
+/// A client of the administrator.
+pub(crate) async fn client(kubeconfig: &Path) -> Client {
+    Client::try_from(config(kubeconfig, None).await).unwrap()
 }
 
-/// What a client is made from.
+/// What a client is made from; as somebody else than the administrator where `user` is given.
 pub(crate) async fn config(kubeconfig: &Path, user: Option<&str>) -> Config {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
@@ -63,7 +64,7 @@ pub(crate) async fn create_namespace(client: &Client, name: String) -> String {
 
 /// The shared apiserver, for what has to be there before the operator starts.
 pub(crate) async fn administrator() -> Client {
-    client(apiserver().kubeconfig(), None).await
+    client(apiserver().kubeconfig()).await
 }
 
 /// A running operator.
@@ -74,10 +75,12 @@ pub(crate) struct Operator {
 
 impl Operator {
     /// An operator that sees every object, of a namespace or all.
-    pub(crate) async fn start(client: &Client, namespace: Option<&str>) -> Self {
+    pub(crate) async fn start(config: &Config, namespace: Option<&str>) -> Self {
         let settings = settings(namespace);
         let metrics = Arc::new(Metrics::new().unwrap());
-        let ctx = Arc::new(Context::new(client.clone(), metrics, settings, CancellationToken::new()));
+        let fence = Arc::new(Fence::alone());
+        let client = operator::client::connect(config.clone(), fence, Arc::clone(&metrics)).unwrap();
+        let ctx = Arc::new(Context::new(client, metrics, settings, CancellationToken::new()));
         let running = Arc::clone(&ctx);
         let task = tokio::spawn(async move { operator::controller::run(&running).await });
         eventually("watches", || async {

@@ -20,7 +20,7 @@ use kafka_admin::{Admin, ConnectOptions, KafkaAdmin, TopicName};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::Store;
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, Config, Resource, ResourceExt};
 use operator::controller::context::Context;
 use operator::crd::conditions::{self, ConditionType};
 use operator::crd::{KafkaTopic, OrderPipeline};
@@ -29,7 +29,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::rights::install_rights;
-use super::running::{OPERATOR, Operator, Scope, client, create_namespace, install_crds};
+use super::running::{OPERATOR, Operator, Scope, client, config, create_namespace, install_crds};
 
 /// Everything here takes milliseconds on an idle machine; a build beside it makes it slow.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -42,8 +42,8 @@ pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) namespace: String,
     pub(crate) prefix: String,
-    /// The operator's own, with its rights.
-    rights: Client,
+    /// What the operator's client is made from, with its rights.
+    rights: Config,
     operator: Option<Operator>,
     _apiserver: Option<(Apiserver, TempDir)>,
 }
@@ -73,7 +73,7 @@ impl World {
         .await
         .unwrap();
         let kubeconfig = apiserver.kubeconfig().to_owned();
-        before(&client(&kubeconfig, None).await).await;
+        before(&client(&kubeconfig).await).await;
         let world = Self::on(&kubeconfig, Some((apiserver, dir)), Scope::Cluster).await;
         world.put_secret("postgres-admin", &[("url", ADMIN_URL)]).await;
         world
@@ -85,12 +85,12 @@ impl World {
     }
 
     async fn on(kubeconfig: &Path, apiserver: Option<(Apiserver, TempDir)>, scope: Scope) -> Self {
-        let of_the_test = client(kubeconfig, None).await;
+        let of_the_test = client(kubeconfig).await;
         install_crds(&of_the_test).await;
         install_rights(&of_the_test).await;
         let name = unique("pipeline").to_lowercase().replace(['.', '_'], "-");
         let namespace = create_namespace(&of_the_test, name).await;
-        let rights = client(kubeconfig, Some(OPERATOR)).await;
+        let rights = config(kubeconfig, Some(OPERATOR)).await;
         let operator = match scope {
             Scope::Namespace => Some(Operator::start(&rights, Some(&namespace)).await),
             Scope::Cluster => Some(Operator::start(&rights, None).await),

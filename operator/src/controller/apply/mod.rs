@@ -5,19 +5,22 @@
 //! speak of what never reached the apiserver.
 
 mod difference;
+mod reading;
+mod writing;
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
+use kube::api::{ApiResource, DynamicObject};
 use kube::core::{NamespaceResourceScope, TypeMeta};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::context::{Context, MANAGER};
+pub use self::reading::owned;
+use super::context::Context;
 use super::error::Error;
 
 /// Label that holds the owner's uid: how what belongs to an owner is found again.
@@ -62,6 +65,11 @@ impl Owner {
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
+
+    /// Its uid.
+    pub fn uid(&self) -> &str {
+        &self.uid
+    }
 }
 
 /// Kubernetes objects of one owner, in the order of application.
@@ -73,6 +81,8 @@ pub struct Resources<State> {
     /// Objects that take the place of another one of their name, and the kind of that one. Once applied: those that
     /// still wait for it to go.
     instead_of: BTreeMap<Key, ApiResource>,
+    /// Once applied: how many objects there were besides, which are gone or on their way out.
+    removed: usize,
     state: PhantomData<State>,
 }
 
@@ -83,7 +93,7 @@ impl Resources<Planned> {
     /// Nothing yet for `owner`.
     pub fn of(owner: Owner) -> Self {
         let (objects, kinds, instead_of) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Self { owner, objects, kinds, instead_of, state: PhantomData }
+        Self { owner, objects, kinds, instead_of, removed: 0, state: PhantomData }
     }
 
     /// States that the owner may have objects of kind `K`: those that are not in the plan are removed.
@@ -163,17 +173,20 @@ impl Resources<Planned> {
             if instead_of.contains_key(&key) {
                 continue;
             }
-            let object = apply_one(ctx, &self.owner, &kind, &planned, live).await?;
+            let live = live.map(|(_, live)| live);
+            let object = writing::apply_one(ctx, &self.owner, &kind, &planned, live).await?;
             applied.push((kind, object));
         }
+        let removed = existing.len();
         for (kind, leftover) in existing.into_values() {
-            delete(ctx, &self.owner, &kind, &leftover).await?;
+            writing::delete(ctx, &self.owner, &kind, &leftover).await?;
         }
         Ok(Resources {
             owner: self.owner,
             objects: applied,
             kinds: self.kinds,
             instead_of,
+            removed,
             state: PhantomData,
         })
     }
@@ -196,7 +209,7 @@ impl Resources<Planned> {
                     told.push(format!("change {what} {name}: {fields}"));
                 }
                 None => {
-                    refuse_foreign(&api(ctx, &self.owner, kind), &self.owner, kind, &name).await?;
+                    reading::ours_named(&api(ctx, &self.owner, kind), &self.owner, kind, &name).await?;
                     told.push(format!("create {what} {name}"));
                 }
             }
@@ -209,23 +222,9 @@ impl Resources<Planned> {
 
     /// What the owner has of the kinds it may have.
     async fn existing(&self, ctx: &Context) -> Result<BTreeMap<Key, (ApiResource, DynamicObject)>, Error> {
-        let mine = ListParams::default().labels(&format!("{OWNER_LABEL}={}", self.owner.uid));
-        let lists = self.kinds.values().map(|kind| {
-            let mine = &mine;
-            async move {
-                let api = api(ctx, &self.owner, kind);
-                let list = match api.list(mine).await {
-                    Ok(list) => list,
-                    // A kind that is not served any more has no objects.
-                    Err(kube::Error::Api(refusal)) if refusal.code == 404 => return Ok(Vec::new()),
-                    Err(error) => {
-                        return Err(Error::kubernetes(format!("list {}", kind.plural))(error));
-                    }
-                };
-                // The items of a list of built-in kinds do not say of which kind they are.
-                let typed = |object| DynamicObject { types: Some(type_of(kind)), ..object };
-                Ok(list.items.into_iter().map(|object| (kind.clone(), typed(object))).collect::<Vec<_>>())
-            }
+        let lists = self.kinds.values().map(|kind| async move {
+            let all = reading::existing(ctx, &self.owner, kind).await?;
+            Ok::<_, Error>(all.into_iter().map(|object| (kind.clone(), object)).collect::<Vec<_>>())
         });
         let found = futures::future::try_join_all(lists).await?;
         Ok(found.into_iter().flatten().map(|(kind, object)| (key(&kind, &object), (kind, object))).collect())
@@ -266,6 +265,11 @@ impl Resources<Applied> {
         })
     }
 
+    /// How many objects there were that are not in the plan.
+    pub fn removed(&self) -> usize {
+        self.removed
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         self.objects.len()
@@ -287,69 +291,6 @@ fn key(kind: &ApiResource, object: &DynamicObject) -> Key {
 
 fn api(ctx: &Context, owner: &Owner, kind: &ApiResource) -> Api<DynamicObject> {
     Api::namespaced_with(ctx.client.clone(), &owner.namespace, kind)
-}
-
-async fn apply_one(
-    ctx: &Context,
-    owner: &Owner,
-    kind: &ApiResource,
-    planned: &DynamicObject,
-    live: Option<(ApiResource, DynamicObject)>,
-) -> Result<DynamicObject, Error> {
-    let name = planned.name_any();
-    let api = api(ctx, owner, kind);
-    match live {
-        Some((_, live)) if !difference::differs(planned, &live) => return Ok(live),
-        Some(_) => {}
-        None => refuse_foreign(&api, owner, kind, &name).await?,
-    }
-    tracing::info!(object.kind = kind.kind, object.name = name, "applying {} {name}", kind.kind);
-    ctx.metrics.wrote(&kind.kind, "apply");
-    // Forced: what the plan states is ours, whoever set it last.
-    let params = PatchParams::apply(MANAGER).force();
-    api.patch(&name, &params, &Patch::Apply(planned))
-        .await
-        .map_err(Error::kubernetes(format!("apply {} {name}", kind.kind)))
-}
-
-/// An object without our label may still be there under the name: server-side apply would take it over.
-/// One that already carries our owner reference is ours, its label was lost.
-async fn refuse_foreign(
-    api: &Api<DynamicObject>,
-    owner: &Owner,
-    kind: &ApiResource,
-    name: &str,
-) -> Result<(), Error> {
-    let found = api.get_opt(name).await.map_err(Error::kubernetes(format!("read {} {name}", kind.kind)))?;
-    let ours = |object: &DynamicObject| object.owner_references().iter().any(|r| r.uid == owner.uid);
-    match found {
-        Some(object) if !ours(&object) => {
-            Err(Error::Foreign { kind: kind.kind.clone(), name: name.to_owned() })
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-async fn delete(
-    ctx: &Context,
-    owner: &Owner,
-    kind: &ApiResource,
-    object: &DynamicObject,
-) -> Result<(), Error> {
-    if object.metadata.deletion_timestamp.is_some() {
-        return Ok(());
-    }
-    let name = object.name_any();
-    tracing::info!(object.kind = kind.kind, object.name = name, "removing {} {name}", kind.kind);
-    ctx.metrics.wrote(&kind.kind, "delete");
-    // The very object that was looked at, not a successor; and its pods with it, which Jobs leave behind else.
-    let params =
-        DeleteParams::background().preconditions(Preconditions { uid: object.uid(), resource_version: None });
-    match api(ctx, owner, kind).delete(&name, &params).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => Ok(()),
-        Err(error) => Err(Error::kubernetes(format!("delete {} {name}", kind.kind))(error)),
-    }
 }
 
 /// JSON of an object; objects that came from JSON have one.

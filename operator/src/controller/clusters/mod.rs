@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kafka_admin::{Admin, CoalesceOptions, Coalescing, ConnectOptions, Guarded, KafkaAdmin, RequestKind};
-use kube::Client;
 
 pub use self::cluster::{Cluster, Health};
-use crate::controller::connection::{Missing, Secrets, fingerprint};
+use crate::controller::connection::{Missing, fingerprint};
 use crate::controller::endpoint::{Endpoint, endpoint};
 use crate::controller::error::Error;
-use crate::controller::strimzi::{Key, Strimzi};
+use crate::controller::secrets::Secrets;
+use crate::controller::strimzi::Strimzi;
 use crate::crd::kafka_ref::KafkaRef;
 use crate::leader::fence::Fence;
 use crate::leader::kafka::KafkaFence;
@@ -46,7 +46,7 @@ pub enum Resolved {
 
 /// Every Kafka cluster that objects name.
 pub struct Clusters {
-    secrets: Secrets,
+    secrets: Arc<Secrets>,
     strimzi: Arc<Strimzi>,
     connect: Box<Connect>,
     metrics: Arc<Metrics>,
@@ -70,14 +70,14 @@ impl fmt::Debug for Clusters {
 impl Clusters {
     /// Clusters whose clients `connect` opens, no call taking longer than `timeout`.
     pub fn new(
-        client: Client,
+        secrets: Arc<Secrets>,
         strimzi: Arc<Strimzi>,
         metrics: Arc<Metrics>,
         timeout: Duration,
         connect: Box<Connect>,
     ) -> Self {
         Self {
-            secrets: Secrets::new(client),
+            secrets,
             strimzi,
             connect,
             metrics,
@@ -126,11 +126,6 @@ impl Clusters {
     pub fn cluster(&self, options: &ConnectOptions) -> Result<Arc<Cluster>, Error> {
         let opened = self.open(options);
         opened.map_err(Error::kafka(format!("use Kafka at {}", options.bootstrap_servers)))
-    }
-
-    /// Somebody changed this Secret: whoever needs it next reads it anew.
-    pub fn forget_secret(&self, secret: &Key) {
-        self.secrets.forget(secret);
     }
 
     fn open(&self, options: &ConnectOptions) -> Result<Arc<Cluster>, kafka_admin::Error> {

@@ -1,11 +1,12 @@
 //! From the contents of Secrets to what each service may know. No I/O, and no secret in any error.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use contract::Service;
 use k8s_openapi::api::core::v1::Secret;
 use kafka_admin::{ClientIdentity, SaslCredentials, Security, TlsOptions};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use sha2::{Digest, Sha256};
 use url::Url;
 
@@ -17,9 +18,10 @@ use crate::build::secret::DATABASE_URL;
 use crate::build::workload::{Access, Certificate, Credentials, KafkaIdentity, short_hex};
 use crate::controller::clusters::Connection;
 use crate::controller::endpoint::Endpoint;
+use crate::controller::secrets::Contents;
 
 /// The Secrets of a pipeline's namespace that were looked for, by name; those that are not there are missing.
-pub type Secrets = BTreeMap<String, Secret>;
+pub type Secrets = BTreeMap<String, Arc<Contents>>;
 
 /// A Secret that does not say what it should. The pipeline waits until somebody changes it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -174,13 +176,13 @@ fn admin(pipeline: &ValidPipeline, secrets: &Secrets) -> Result<(DatabaseAdmin, 
 
 fn value(secrets: &Secrets, field: &'static str, secret: &str, key: &str) -> Result<SecretString, Unusable> {
     let found = secrets.get(secret).ok_or_else(|| Unusable::Missing { secret: secret.to_owned(), field })?;
-    let bytes = found.data.as_ref().and_then(|data| data.get(key)).filter(|bytes| !bytes.0.is_empty());
+    let bytes = found.keys.get(key).map(SecretSlice::expose_secret).filter(|bytes| !bytes.is_empty());
     let bytes = bytes.ok_or_else(|| Unusable::MissingKey {
         secret: secret.to_owned(),
         field,
         key: key.to_owned(),
     })?;
-    std::str::from_utf8(&bytes.0).map(SecretString::from).map_err(|_| Unusable::Malformed {
+    std::str::from_utf8(bytes).map(SecretString::from).map_err(|_| Unusable::Malformed {
         secret: secret.to_owned(),
         field,
         key: key.to_owned(),

@@ -1,7 +1,9 @@
 //! Every read of a pass.
 //!
-//! Secrets are read one by one and live, never through a watch: the operator's memory holds no Secret that no
-//! pipeline names, and a password is never generated a second time because a cache was behind.
+//! What belongs to the pipeline is known by watches and by our own writes ([`Owned`](crate::controller::owned::Owned)).
+//! A password is never generated a second time because these were behind: a Secret is only created where there is none.
+//! Secrets of others are read one by one ([`Secrets`](crate::controller::secrets::Secrets)): the operator's memory
+//! holds none that no pipeline names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +11,7 @@ use contract::Service;
 use futures::future::try_join_all;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::ListParams;
-use kube::{Api, Client, ResourceExt};
+use kube::ResourceExt;
 use rand::Rng;
 use rand::distr::Alphanumeric;
 use secrecy::SecretString;
@@ -18,9 +19,10 @@ use secrecy::SecretString;
 use super::access::{self, Secrets};
 use super::principals::{self, Identities};
 use super::scaling;
-use super::validate::{ValidPipeline, ValidService};
+use super::validate::ValidPipeline;
 use crate::build::autoscaler::Keda;
-use crate::controller::apply::{OWNER_LABEL, Owner};
+use crate::controller::apply::{self, Owner};
+use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::crd::OrderPipeline;
 
@@ -43,41 +45,42 @@ pub(super) struct Observed {
 
 /// Reads what a pass over `pipeline` needs.
 pub(super) async fn fetch(
-    client: &Client,
+    ctx: &Context,
     pipeline: &OrderPipeline,
     valid: &ValidPipeline,
     owner: &Owner,
 ) -> Result<Observed, Error> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), owner.namespace());
     let (secrets, own, deployments, keda) = futures::future::try_join4(
-        secrets(&api, pipeline),
-        own_secrets(&api, pipeline, valid),
-        deployments(client, pipeline, owner),
-        scaling::keda(client, owner.namespace()),
+        secrets(ctx, pipeline, owner),
+        own_secrets(ctx, valid, owner),
+        deployments(ctx, owner),
+        scaling::keda(ctx, valid, owner),
     )
     .await?;
     let passwords = passwords(valid, &own);
     Ok(Observed { secrets, passwords, identities: principals::held_in(&own), deployments, keda })
 }
 
-async fn secrets(api: &Api<Secret>, pipeline: &OrderPipeline) -> Result<Secrets, Error> {
+async fn secrets(ctx: &Context, pipeline: &OrderPipeline, owner: &Owner) -> Result<Secrets, Error> {
     let names: BTreeSet<String> = access::referenced(&pipeline.spec).collect();
-    let found = try_join_all(names.iter().map(|name| read(api, name))).await?;
-    Ok(found.into_iter().flatten().map(|secret| (secret.name_any(), secret)).collect())
+    let reads = names.into_iter().map(|name| async move {
+        let found = ctx.secrets.get(owner.namespace(), &name).await?;
+        Ok::<_, Error>(found.map(|found| (name, found)))
+    });
+    Ok(try_join_all(reads).await?.into_iter().flatten().collect())
 }
 
 /// The Secret of each service, where it has one of ours.
 async fn own_secrets(
-    api: &Api<Secret>,
-    pipeline: &OrderPipeline,
+    ctx: &Context,
     valid: &ValidPipeline,
+    owner: &Owner,
 ) -> Result<BTreeMap<Service, Secret>, Error> {
-    let ours = |secret: &Secret| secret.labels().get(OWNER_LABEL).cloned() == pipeline.uid();
-    let found = valid.services.iter().map(|ValidService { service, .. }| async move {
-        let secret = read(api, &valid.id.object_name(*service)).await?;
-        Ok::<_, Error>(secret.filter(ours).map(|secret| (*service, secret)))
-    });
-    Ok(try_join_all(found).await?.into_iter().flatten().collect())
+    let own = apply::owned::<Secret>(ctx, owner).await?;
+    let mut own: BTreeMap<String, Secret> =
+        own.into_iter().map(|secret| (secret.name_any(), secret)).collect();
+    let services = valid.services.iter().map(|service| service.service);
+    Ok(services.filter_map(|service| Some((service, own.remove(&valid.id.object_name(service))?))).collect())
 }
 
 fn passwords(valid: &ValidPipeline, own: &BTreeMap<Service, Secret>) -> BTreeMap<Service, SecretString> {
@@ -85,10 +88,6 @@ fn passwords(valid: &ValidPipeline, own: &BTreeMap<Service, Secret>) -> BTreeMap
     let owners = services.filter(|service| service.spec().has_database);
     let password = |service| own.get(&service).and_then(access::password_in).unwrap_or_else(new_password);
     owners.map(|service| (service, password(service))).collect()
-}
-
-async fn read(api: &Api<Secret>, name: &str) -> Result<Option<Secret>, Error> {
-    api.get_opt(name).await.map_err(Error::kubernetes(format!("read Secret {name}")))
 }
 
 /// From the thread's generator, which is cryptographically secure and seeded by the operating system.
@@ -99,17 +98,10 @@ pub(super) fn new_password() -> SecretString {
 }
 
 /// Our Deployments, with the number of pods that each is to have.
-async fn deployments(
-    client: &Client,
-    pipeline: &OrderPipeline,
-    owner: &Owner,
-) -> Result<BTreeMap<String, i32>, Error> {
-    let api: Api<Deployment> = Api::namespaced(client.clone(), owner.namespace());
-    let mine = format!("{OWNER_LABEL}={}", pipeline.uid().unwrap_or_default());
-    let list = api.list(&ListParams::default().labels(&mine)).await;
-    let list = list.map_err(Error::kubernetes("list deployments"))?;
+async fn deployments(ctx: &Context, owner: &Owner) -> Result<BTreeMap<String, i32>, Error> {
+    let all = apply::owned::<Deployment>(ctx, owner).await?;
     // What is on its way out does not count: it will have to be made anew.
-    let alive = list.items.iter().filter(|object| object.metadata.deletion_timestamp.is_none());
+    let alive = all.iter().filter(|object| object.metadata.deletion_timestamp.is_none());
     let replicas = |object: &Deployment| object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     Ok(alive.map(|object| (object.name_any(), replicas(object))).collect())
 }

@@ -10,6 +10,7 @@
 //! each topic's own object decides what becomes of the topic.
 
 pub mod access;
+mod belongings;
 mod cleanup;
 mod duration;
 mod fetch;
@@ -19,7 +20,7 @@ mod pending;
 pub mod plan;
 pub mod principals;
 mod progress;
-mod scaling;
+pub mod scaling;
 mod services;
 mod status;
 mod topics;
@@ -40,19 +41,17 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
-use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::Store;
-use kube::runtime::{Controller, WatchStreamExt, watcher};
+use kube::runtime::{Controller, WatchStreamExt};
 use tokio::sync::mpsc;
 
 use self::fetch::Observed;
 use self::plan::{Foundations, Plan, ServiceObjects, plan};
 use self::principals::Principals;
 use self::progress::{Progress, Tally};
-use self::scaling::Scaling;
 use self::status::{Applied, Report};
 use self::validate::{Problem, validate};
-use super::apply::{self, OWNER_LABEL, Owner, Resources};
+use super::apply::{self, Owner, Resources};
 use super::context::Context;
 use super::error::Error;
 use super::finalizer;
@@ -73,27 +72,14 @@ const WAKE_QUEUE: usize = 1024;
 pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
     ctx.watches.expect(NAME);
     let (store, events) = runner::watch::<OrderPipeline>(&ctx);
-    let ours = watcher::Config::default().labels(OWNER_LABEL);
     let peers = store.clone();
     let (wake, mut woken) = mpsc::channel(WAKE_QUEUE);
     let events = peers::waking_heirs(events, &ctx, &store, wake.clone());
     let strimzi = waking::those_that_strimzi_concerns(&ctx, &store, wake.clone());
-    let reading = waking::those_that_read(&ctx, &store);
+    let reading = waking::those_that_read(Arc::clone(&ctx), store.clone(), wake.clone());
+    let belongings = belongings::watch(Arc::clone(&ctx), wake.clone());
     let woken = futures::stream::poll_fn(move |cx| woken.poll_recv(cx));
-    let controller = Controller::for_stream(events.touched_objects(), store.clone())
-        .reconcile_on(woken)
-        .owns(ctx.watched::<KafkaTopic>(), ours.clone())
-        .owns(ctx.watched::<Secret>(), ours.clone())
-        .owns(ctx.watched::<Job>(), ours.clone())
-        .owns(ctx.watched::<ServiceAccount>(), ours.clone())
-        .owns(ctx.watched::<ConfigMap>(), ours.clone())
-        .owns(ctx.watched::<Deployment>(), ours.clone())
-        .owns(ctx.watched::<Service>(), ours.clone())
-        // No autoscalers: each writes its status all the time. One that somebody changed is found by the resync.
-        .owns(ctx.watched::<NetworkPolicy>(), ours.clone())
-        .owns(ctx.watched::<PodDisruptionBudget>(), ours)
-        // Metadata only: which Secret changed is enough to know.
-        .watches(ctx.watched::<PartialObjectMeta<Secret>>(), watcher::Config::default(), reading);
+    let controller = Controller::for_stream(events.touched_objects(), store.clone()).reconcile_on(woken);
     let pass = move |pipeline: Arc<OrderPipeline>, ctx: Arc<Context>| {
         let peers = peers.clone();
         async move { reconcile(&pipeline, &ctx, &peers).await }
@@ -103,6 +89,8 @@ pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
             () = runner::run(NAME, controller, store, Arc::clone(&ctx), pass) => {}
             () = principals::watch(Arc::clone(&ctx), wake) => {}
             () = strimzi => {}
+            () = reading => {}
+            () = belongings => {}
         }
     }
     .boxed()
@@ -145,6 +133,8 @@ async fn advance(
         Ok(valid) => valid,
         Err(problems) => return Ok(Report::Blocked(invalid(&problems))),
     };
+    // Before that it is not known what there is.
+    ctx.owned.until_listed().await;
     if let Some(older) = peers::older_claimant(ctx, pipeline, peers) {
         return Ok(Report::Blocked(peers::prefix_taken(pipeline, &older)));
     }
@@ -159,7 +149,7 @@ async fn advance(
         Ok(connection) => connection,
         Err(missing) => return Ok(Report::Blocked(waiting_for(missing.reason(), &missing))),
     };
-    let observed = fetch::fetch(&ctx.client, pipeline, &valid, owner).await?;
+    let observed = fetch::fetch(ctx, pipeline, &valid, owner).await?;
     let held = &observed.identities;
     let principals = principals::ensure(ctx, pipeline, &valid, &connection, owner, held).await?;
     let (secrets, passwords) = (&observed.secrets, &observed.passwords);
@@ -203,8 +193,7 @@ async fn apply(
     });
     let services = Tally::of(services);
     // After all Deployments: what stands in an autoscaler's way keeps no service from running.
-    let autoscalers = scaling::autoscalers(&plan, ready, observed, owner)?.apply(ctx).await?;
-    let scaling = Scaling::of(&plan, &autoscalers);
+    let scaling = scaling::apply(ctx, &plan, ready, observed, owner).await?;
     let prepared_by = job.filter(|_| database == Progress::Done);
     Ok(Applied { topics, access, users, services, scaling, database, prepared_by })
 }

@@ -26,7 +26,7 @@ pub(super) async fn look(
         Err(missing) => return Ok(Report::Blocked(waiting_for(missing.reason(), &missing))),
     };
     let mut changes = principals::pending(ctx, pipeline, valid, &connection, owner).await?;
-    let observed = fetch::fetch(&ctx.client, pipeline, valid, owner).await?;
+    let observed = fetch::fetch(ctx, pipeline, valid, owner).await?;
     let (secrets, passwords, held) = (&observed.secrets, &observed.passwords, &observed.identities);
     let plan = match access::resolve(valid, connection, secrets, passwords, held) {
         Ok(access) => plan(valid, &access, observed.keda),

@@ -21,6 +21,7 @@ use crate::build::autoscaler::Keda;
 use crate::build::secret;
 use crate::controller::clusters::Connection;
 use crate::controller::endpoint::endpoint;
+use crate::controller::secrets::Contents;
 use crate::controller::strimzi::Strimzi;
 use crate::crd::OrderPipelineSpec;
 
@@ -57,9 +58,9 @@ fn valid(change: &str) -> ValidPipeline {
     validate(id("shop", "shop"), &spec(change), "orders:test").unwrap()
 }
 
-fn secret(data: &[(&str, &str)]) -> Secret {
+fn secret(data: &[(&str, &str)]) -> Arc<Contents> {
     let data = data.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec())));
-    Secret { data: Some(data.collect()), ..Secret::default() }
+    Arc::new(Secret { data: Some(data.collect()), ..Secret::default() }.into())
 }
 
 fn secrets(url: &str) -> Secrets {

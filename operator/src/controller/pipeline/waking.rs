@@ -2,12 +2,15 @@
 //! Strimzi says of clusters and users.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, watcher};
 use tokio::sync::mpsc;
 
 use super::access;
@@ -15,21 +18,43 @@ use crate::build::kafka_user;
 use crate::build::labels::PipelineId;
 use crate::controller::context::Context;
 use crate::controller::endpoint::{self, endpoint};
+use crate::controller::owned::is_refusal;
 use crate::controller::strimzi::{Change, Key};
 use crate::crd::OrderPipeline;
 
-/// From a Secret that changed to the pipelines that read it.
-pub(super) fn those_that_read(
-    ctx: &Arc<Context>,
-    store: &Store<OrderPipeline>,
-) -> impl Fn(PartialObjectMeta<Secret>) -> Vec<ObjectRef<OrderPipeline>> + Send + Sync + use<> {
-    let (ctx, store) = (Arc::clone(ctx), store.clone());
-    move |secret| {
-        let secret: Key = (secret.namespace().unwrap_or_default(), secret.name_any());
-        ctx.clusters.forget_secret(&secret);
-        let all = store.state();
-        let reading = all.iter().filter(|pipeline| reads(&ctx, pipeline, &secret));
-        reading.map(|pipeline| ObjectRef::from_obj(&**pipeline)).collect()
+/// Watches all Secrets, as long as it is polled, and wakes the pipelines that read one that has changed. Metadata only:
+/// which one it was is enough to know.
+pub(super) async fn those_that_read(
+    ctx: Arc<Context>,
+    store: Store<OrderPipeline>,
+    wake: mpsc::Sender<ObjectRef<OrderPipeline>>,
+) {
+    let api = ctx.watched::<PartialObjectMeta<Secret>>();
+    let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::Init) => {}
+            Ok(watcher::Event::InitDone) => ctx.secrets.listed(),
+            Ok(
+                watcher::Event::InitApply(secret)
+                | watcher::Event::Apply(secret)
+                | watcher::Event::Delete(secret),
+            ) => {
+                let secret: Key = (secret.namespace().unwrap_or_default(), secret.name_any());
+                ctx.secrets.forget(&secret);
+                for pipeline in store.state().iter().filter(|pipeline| reads(&ctx, pipeline, &secret)) {
+                    // Closed means that the controller has ended, and so will this task.
+                    let _ = wake.send(ObjectRef::from_obj(&**pipeline)).await;
+                }
+            }
+            Err(error) => {
+                if matches!(error, watcher::Error::InitialListFailed(_)) || is_refusal(&error) {
+                    ctx.secrets.unwatched();
+                }
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "watch of Secrets failed, will be resumed");
+            }
+        }
     }
 }
 

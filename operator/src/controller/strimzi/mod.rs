@@ -13,6 +13,7 @@ mod watching;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use kube::api::{ApiResource, GroupVersionKind};
 use tokio::sync::{broadcast, watch};
 
 pub use self::objects::Key;
@@ -78,6 +79,11 @@ impl Strimzi {
         *self.version.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Strimzi's kind of users, where it is served.
+    pub fn user_kind(&self) -> Option<ApiResource> {
+        self.version().map(user_kind)
+    }
+
     /// Strimzi's object for the topic `name` of `cluster`, as `namespace/name`.
     pub fn owner(&self, name: &str, cluster: &Cluster) -> Option<String> {
         let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,6 +120,10 @@ impl Strimzi {
         *self.version.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.tell(Change::Everything);
     }
+}
+
+fn user_kind(version: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, version, "KafkaUser"))
 }
 
 /// Changes of Strimzi's objects.

@@ -8,7 +8,6 @@ use kube::api::DynamicObject;
 use serde_json::Value;
 
 use super::CLUSTER_LABEL;
-use crate::controller::apply::OWNER_LABEL;
 
 /// Annotation of a topic: `false` tells Strimzi to leave it alone.
 const MANAGED: &str = "strimzi.io/managed";
@@ -41,21 +40,6 @@ impl Topic {
             name: name.map_or_else(|| object.name_any(), str::to_owned),
             kafka: (object.namespace()?, object.labels().get(CLUSTER_LABEL)?.clone()),
         })
-    }
-}
-
-/// A user that belongs to a pipeline of ours. Another one whenever anything about the object changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    /// Uid of the pipeline.
-    pub owner: String,
-    version: Option<String>,
-}
-
-impl User {
-    /// The user that `object` stands for, if it is of our making.
-    pub fn of(object: &DynamicObject) -> Option<Self> {
-        Some(Self { owner: object.labels().get(OWNER_LABEL)?.clone(), version: object.resource_version() })
     }
 }
 

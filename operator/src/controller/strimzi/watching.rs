@@ -1,6 +1,7 @@
 //! The watches of Strimzi's kinds. They come and go with Strimzi: whether they are there is asked now and then.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::ready;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch;
 
-use super::objects::{Kafka, Key, Topic, User};
-use super::{Change, GROUP};
+use super::objects::{Kafka, Key, Topic};
+use super::{Change, GROUP, user_kind};
 use crate::controller::apply::OWNER_LABEL;
 use crate::controller::context::Context;
+use crate::controller::owned::{self, is_refusal};
 
 /// Strimzi's API versions, the newer first; both have all that is read here.
 const VERSIONS: [&str; 2] = ["v1", "v1beta2"];
@@ -66,7 +68,6 @@ async fn served(client: &Client) -> kube::Result<Option<&'static str>> {
 /// Follows all kinds until one of them is no longer to be had.
 async fn follow(ctx: &Context, version: &str) {
     let strimzi = &ctx.strimzi;
-    let users = Mutex::default();
     let (topics_listed, kafkas_listed) = (watch::Sender::new(false), watch::Sender::new(false));
     let both_listed = async {
         // The senders live as long as this future.
@@ -77,34 +78,28 @@ async fn follow(ctx: &Context, version: &str) {
     };
     let topics = Mirror {
         api: api(ctx, version, "KafkaTopic"),
-        selector: watcher::Config::default(),
         read: Topic::of,
         change: |topic: &Topic| Change::Topic(topic.name.clone()),
         known: &strimzi.topics,
     };
     let kafkas = Mirror {
         api: api(ctx, version, "Kafka"),
-        selector: watcher::Config::default(),
         read: Kafka::of,
         change: |_: &Kafka| Change::Everything,
         known: &strimzi.kafkas,
     };
-    let users = Mirror {
-        api: api(ctx, version, "KafkaUser"),
-        selector: watcher::Config::default().labels(OWNER_LABEL),
-        read: User::of,
-        change: |user: &User| Change::User(user.owner.clone()),
-        known: &users,
-    };
     // Without them it is only later that users are seen to be ready.
-    let of_users = async {
-        users.run(ctx, &watch::Sender::new(false)).await;
-        std::future::pending::<()>().await
-    };
+    let kind = user_kind(version);
+    let users = owned::changes(&ctx.owned, api(ctx, version, "KafkaUser"), &kind).for_each(|change| {
+        if let Some(owner) = change.object.labels().get(OWNER_LABEL) {
+            strimzi.tell(Change::User(owner.clone()));
+        }
+        ready(())
+    });
     tokio::select! {
         () = topics.run(ctx, &topics_listed) => {}
         () = kafkas.run(ctx, &kafkas_listed) => {}
-        () = of_users => {}
+        () = users => {}
         () = both_listed => {}
     }
     // Not to be had: that must not keep anybody from working.
@@ -122,7 +117,6 @@ fn api(ctx: &Context, version: &str, kind: &str) -> Api<DynamicObject> {
 /// Keeps in `known` what `read` makes of each object of a kind, and tells of changes.
 struct Mirror<'a, T> {
     api: Api<DynamicObject>,
-    selector: watcher::Config,
     read: fn(&DynamicObject) -> Option<T>,
     change: fn(&T) -> Change,
     known: &'a Mutex<HashMap<Key, T>>,
@@ -131,7 +125,7 @@ struct Mirror<'a, T> {
 impl<T: Clone + PartialEq> Mirror<'_, T> {
     /// Ends when the kind is not served any more, or may not be read.
     async fn run(self, ctx: &Context, listed: &watch::Sender<bool>) {
-        let mut events = watcher(self.api.clone(), self.selector.clone()).default_backoff().boxed();
+        let mut events = watcher(self.api.clone(), watcher::Config::default()).default_backoff().boxed();
         let mut listing: BTreeMap<Key, Option<T>> = BTreeMap::new();
         while let Some(event) = events.next().await {
             match event {
@@ -145,7 +139,7 @@ impl<T: Clone + PartialEq> Mirror<'_, T> {
                 }
                 Ok(watcher::Event::Apply(object)) => self.put(ctx, key(&object), (self.read)(&object)),
                 Ok(watcher::Event::Delete(object)) => self.put(ctx, key(&object), None),
-                Err(error) if lost(&error) => {
+                Err(error) if is_refusal(&error) => {
                     tracing::warn!(%error, "Strimzi's objects can no longer be watched");
                     return;
                 }
@@ -182,16 +176,4 @@ impl<T: Clone + PartialEq> Mirror<'_, T> {
 
 fn key(object: &DynamicObject) -> Key {
     (object.namespace().unwrap_or_default(), object.name_any())
-}
-
-/// Whether the apiserver says that there is no such kind, or that it is not for us.
-fn lost(error: &watcher::Error) -> bool {
-    let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status,
-        watcher::Error::WatchError(status) => status,
-        _ => return false,
-    };
-    // By the code: of a group that is not served there is no kind to give a reason for.
-    status.code == 404 || status.is_forbidden()
 }

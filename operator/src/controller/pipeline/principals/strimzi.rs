@@ -6,9 +6,11 @@
 //! - **Rotation**: the User Operator makes new credentials when the Secret is gone. It is deleted once per rotation:
 //!   while what it holds is what the service has had since before.
 
+use std::sync::Arc;
+
 use contract::Service;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, Preconditions};
 use kube::{Api, ResourceExt};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -23,8 +25,8 @@ use crate::controller::endpoint::{StrimziCluster, USER_CERTIFICATE, USER_KEY, US
 use crate::controller::error::Error;
 use crate::controller::pipeline::progress::{Progress, Tally};
 use crate::controller::pipeline::validate::ValidPipeline;
+use crate::controller::secrets::Contents;
 use crate::controller::strimzi::objects::Authentication;
-use crate::controller::strimzi::{GROUP, Strimzi};
 use crate::crd::OrderPipeline;
 use crate::crd::conditions::Explanation;
 
@@ -58,16 +60,15 @@ pub(super) async fn ensure(
         Err(error) => return Err(error),
     };
     let rotation = pipeline.annotations().get(ROTATE_ANNOTATION);
-    let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), place.namespace);
     let mut identities = Identities::new();
     let mut all = Vec::new();
     for (service, user) in services.into_iter().zip(applied.objects()) {
         let held = held.get(&service);
-        let (progress, identity) = match issued(&secrets, place, user).await? {
+        let (progress, identity) = match issued(ctx, place, user).await? {
             Err(progress) => (progress, None),
-            Ok((secret, issued)) => match turn(rotation, held, issued) {
+            Ok(issued) => match turn(rotation, held, issued.identity.clone()) {
                 Turn::Take(identity) => (Progress::Done, Some(identity)),
-                Turn::Renew => (renew(&secrets, &secret).await?, None),
+                Turn::Renew => (renew(ctx, place.namespace, &issued).await?, None),
             },
         };
         all.push(progress);
@@ -90,7 +91,7 @@ pub(in crate::controller::pipeline) async fn remove(
 ) -> Result<(), Error> {
     ctx.strimzi.until_known().await;
     // Where Strimzi is gone its objects are.
-    let Some(kind) = kind(&ctx.strimzi) else { return Ok(()) };
+    let Some(kind) = ctx.strimzi.user_kind() else { return Ok(()) };
     let mut none = Resources::of(owner.elsewhere(namespace));
     none.prune(kind);
     none.apply(ctx).await.map(drop)
@@ -105,7 +106,7 @@ pub(super) fn wanted(
     let mut resources = Resources::of(place.owner.elsewhere(place.namespace));
     let mut services = Vec::new();
     // There is no cluster without the kind: its own is of the same group.
-    if let Some(kind) = kind(&ctx.strimzi) {
+    if let Some(kind) = ctx.strimzi.user_kind() {
         resources.prune(kind.clone());
         let prefix = &valid.topic_defaults.prefix;
         for service in valid.services.iter().map(|valid| valid.service) {
@@ -118,26 +119,29 @@ pub(super) fn wanted(
     (resources, services)
 }
 
-fn kind(strimzi: &Strimzi) -> Option<ApiResource> {
-    strimzi
-        .version()
-        .map(|version| ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, version, "KafkaUser")))
+/// What Strimzi made of a user.
+struct Issued {
+    identity: KafkaIdentity,
+    /// Name of the Secret that it stands in.
+    secret: String,
+    contents: Arc<Contents>,
 }
 
-/// What Strimzi made of `user`, and the Secret that it stands in; the inner error says how far it is.
+/// What Strimzi made of `user`; the inner error says how far it is.
 async fn issued(
-    secrets: &Api<Secret>,
+    ctx: &Context,
     place: Place<'_>,
     user: &DynamicObject,
-) -> Result<Result<(Secret, KafkaIdentity), Progress>, Error> {
+) -> Result<Result<Issued, Progress>, Error> {
     let told = match Told::of(user) {
         Ok(told) => told,
         Err(why) => return Ok(Err(not_ready(place, user, &why))),
     };
-    let read = format!("read Secret {}/{}", place.namespace, told.secret);
-    let secret = secrets.get_opt(&told.secret).await.map_err(Error::kubernetes(read))?;
-    let identity = secret.as_ref().and_then(|secret| identity(secret, place.cluster, &told.username));
-    Ok(secret.zip(identity).ok_or_else(|| not_ready(place, user, "its Secret is not there yet")))
+    let issued = ctx.secrets.get(place.namespace, &told.secret).await?.and_then(|contents| {
+        let identity = identity(&contents, place.cluster, &told.username)?;
+        Some(Issued { identity, secret: told.secret, contents })
+    });
+    Ok(issued.ok_or_else(|| not_ready(place, user, "its Secret is not there yet")))
 }
 
 /// What the status of a user that is ready says.
@@ -176,10 +180,10 @@ impl Told {
     }
 }
 
-fn identity(secret: &Secret, cluster: &StrimziCluster, username: &str) -> Option<KafkaIdentity> {
+fn identity(secret: &Contents, cluster: &StrimziCluster, username: &str) -> Option<KafkaIdentity> {
     let text = |key| {
-        let bytes = secret.data.as_ref()?.get(key)?;
-        Some(SecretString::from(String::from_utf8(bytes.0.clone()).ok()?))
+        let bytes = secret.keys.get(key)?.expose_secret();
+        Some(SecretString::from(str::from_utf8(bytes).ok()?))
     };
     match cluster.authentication {
         Authentication::Scram => {
@@ -220,15 +224,17 @@ fn same(one: &KafkaIdentity, other: &KafkaIdentity) -> bool {
 }
 
 /// Has Strimzi make new credentials: it does when there are none.
-async fn renew(secrets: &Api<Secret>, secret: &Secret) -> Result<Progress, Error> {
-    let name = secret.name_any();
-    let (uid, resource_version) = (secret.uid(), secret.resource_version());
-    let params = DeleteParams::default().preconditions(Preconditions { uid, resource_version });
-    match secrets.delete(&name, &params).await {
+async fn renew(ctx: &Context, namespace: &str, issued: &Issued) -> Result<Progress, Error> {
+    let (api, name): (Api<Secret>, _) = (Api::namespaced(ctx.client.clone(), namespace), &issued.secret);
+    let Contents { uid, resource_version, .. } = &*issued.contents;
+    let preconditions = Preconditions { uid: uid.clone(), resource_version: resource_version.clone() };
+    match api.delete(name, &DeleteParams::default().preconditions(preconditions)).await {
         Ok(_) => tracing::info!(secret = name, "deleted, so that Strimzi makes new credentials"),
         Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => {}
         Err(error) => return Err(Error::kubernetes(format!("delete Secret {name}"))(error)),
     }
+    // The next pass may come before the watch tells.
+    ctx.secrets.forget(&(namespace.to_owned(), name.clone()));
     let message = format!("Strimzi is to make new credentials in Secret {name}");
     Ok(Progress::Pending(Explanation::new("AccessPending", message)))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::controller::pipeline::scaling::Scaling;
 use crate::controller::pipeline::status::compute;
 use crate::crd::OrderPipelineStatus;
 use crate::crd::conditions::{self, ConditionType, Explanation};
