@@ -14,9 +14,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::labels::{Component, PipelineId};
 use super::secret::{
     DATABASE_URL, KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY, KAFKA_PASSWORD, KAFKA_USERNAME,
-    REGISTRY_PASSWORD, REGISTRY_USERNAME,
+    REGISTRY_CA, REGISTRY_PASSWORD, REGISTRY_USERNAME,
 };
-use super::workload::{ADMIN_PORT, HTTP_PORT, KAFKA_DIR, Workload};
+use super::workload::{ADMIN_PORT, HTTP_PORT, KAFKA_DIR, TRUST_DIR, Workload};
 
 /// Annotation on pods: the digest of what they read at their start.
 pub const CONFIG_HASH: &str = "orderpipeline.dev/config-hash";
@@ -78,7 +78,7 @@ fn pod(id: &PipelineId, workload: &Workload, selector: &LabelSelector) -> PodSpe
             spread("kubernetes.io/hostname", selector),
         ]),
         containers: vec![container(&name, workload)],
-        volumes: kafka_volume(&name, workload).map(|volume| vec![volume]),
+        volumes: stated(folders(workload).iter().map(|folder| folder.volume(&name)).collect()),
         ..PodSpec::default()
     }
 }
@@ -147,7 +147,7 @@ fn container(name: &str, workload: &Workload) -> Container {
         liveness_probe: Some(probe("/livez", 10, 6)),
         // The last lines of a crashed container stand in its status.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        volume_mounts: kafka_volume(name, workload).map(|volume| vec![mount(volume.name)]),
+        volume_mounts: stated(folders(workload).iter().map(Folder::mount).collect()),
         ..Container::default()
     }
 }
@@ -210,23 +210,43 @@ fn probe(path: &str, period: i32, failures: i32) -> Probe {
     }
 }
 
-/// The files that connecting to Kafka needs, where it needs any.
-fn kafka_volume(secret: &str, workload: &Workload) -> Option<Volume> {
+/// A folder with files out of the service's Secret.
+struct Folder {
+    name: &'static str,
+    path: &'static str,
+    keys: Vec<&'static str>,
+}
+
+/// The folders that the pods of `workload` have; none that is empty.
+fn folders(workload: &Workload) -> Vec<Folder> {
     let access = &workload.access;
     let ca = access.kafka_ca.iter().map(|_| KAFKA_CA);
     let certificate =
         access.kafka.certificate.iter().flat_map(|_| [KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY]);
-    let keys: Vec<&str> = ca.chain(certificate).collect();
-    (!keys.is_empty()).then(|| secret_volume("kafka", secret, &keys))
+    let registry = access.registry_ca.iter().map(|_| REGISTRY_CA);
+    let kafka = Folder { name: "kafka", path: KAFKA_DIR, keys: ca.chain(certificate).collect() };
+    let trust = Folder { name: "trust", path: TRUST_DIR, keys: registry.collect() };
+    [kafka, trust].into_iter().filter(|folder| !folder.keys.is_empty()).collect()
 }
 
-fn mount(volume: String) -> VolumeMount {
-    VolumeMount {
-        name: volume,
-        mount_path: KAFKA_DIR.to_owned(),
-        read_only: Some(true),
-        ..VolumeMount::default()
+impl Folder {
+    fn volume(&self, secret: &str) -> Volume {
+        secret_volume(self.name, secret, &self.keys)
     }
+
+    fn mount(&self) -> VolumeMount {
+        VolumeMount {
+            name: self.name.to_owned(),
+            mount_path: self.path.to_owned(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        }
+    }
+}
+
+/// An empty list is left out, as the API server does.
+fn stated<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
 }
 
 /// A volume with keys of a Secret, readable by our group only.

@@ -18,6 +18,8 @@ pub const HTTP_PORT: i32 = 8080;
 pub const ADMIN_PORT: i32 = 9090;
 /// Where the certificates for Kafka are mounted.
 pub const KAFKA_DIR: &str = "/run/orderpipeline/kafka";
+/// Where the certificates of other authorities are mounted.
+pub const TRUST_DIR: &str = "/run/orderpipeline/trust";
 
 /// A service as it is to run, all defaults resolved.
 #[derive(Clone, Debug)]
@@ -83,6 +85,8 @@ pub struct Access {
     pub kafka_ca: Option<SecretString>,
     /// User and password for the schema registry, where it wants them.
     pub registry_credentials: Option<Credentials>,
+    /// The certificates of those that signed the schema registry's, where the system's trust store does not have them.
+    pub registry_ca: Option<SecretString>,
 }
 
 /// As whom a service speaks to Kafka: nothing of it where the cluster does not ask.
@@ -147,7 +151,7 @@ impl Workload {
             add(of.certificate.expose_secret());
             add(of.key.expose_secret());
         }
-        if let Some(ca) = &self.access.kafka_ca {
+        for ca in [&self.access.kafka_ca, &self.access.registry_ca].into_iter().flatten() {
             add(ca.expose_secret());
         }
         short_hex(&digest.finalize())

@@ -6,6 +6,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ca_secret_ref::CaSecretRef;
+
 /// How a pipeline's events are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -36,8 +38,12 @@ pub enum Format {
 }
 
 /// A schema registry that speaks Confluent's API.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.caSecretRef) || self.url.startsWith('https://')")
+        .message("events.schemaRegistry.caSecretRef is used with an https:// url only; correct the url or remove it")
+)]
 pub struct SchemaRegistry {
     /// Where the API begins, such as `https://registry.example/apis/ccompat/v7`; without a password.
     #[schemars(length(max = 2048), regex(pattern = r"^https?://[^\s/@]+(/[^\s]*)?$"))]
@@ -46,6 +52,11 @@ pub struct SchemaRegistry {
     /// Secret with user name and password, in the pipeline's namespace; nobody is asked for without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<LoginRef>,
+
+    /// Secret with the certificates of the authority that signed the registry's; without it the system's authorities
+    /// are trusted, with it these as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<CaSecretRef>,
 }
 
 /// A Secret with a user name and a password.

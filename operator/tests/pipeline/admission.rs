@@ -25,6 +25,10 @@ use crate::world::World;
     json!({"spec": {"events": {"schemaRegistry": {"url": "https://ada:hunter2@registry"}}}}),
     "spec.events.schemaRegistry.url"
 )]
+#[case::authority_of_a_registry_without_tls(
+    json!({"spec": {"events": {"schemaRegistry": {"url": "http://registry", "caSecretRef": {"name": "ca"}}}}}),
+    "events.schemaRegistry.caSecretRef is used with an https:// url only"
+)]
 #[case::no_duration_at_all(json!({"spec": {"saga": {"stepTimeout": "0s"}}}), "must be a duration such as 30s, 12h or 7d")]
 #[case::step_without_service(
     json!({"spec": {"saga": {"steps": ["inventory", "payment"]}}}),

@@ -113,7 +113,7 @@ fn config(
 }
 
 /// Variables that the operator sets for every service; what each means stands in the services' own help.
-const OURS: [&str; 22] = [
+const OURS: [&str; 23] = [
     "ADMIN_ADDR",
     "ADMIN_DATABASE_URL",
     DATABASE_URL,
@@ -132,6 +132,7 @@ const OURS: [&str; 22] = [
     "SAGA_NOTIFICATION_TIMEOUT",
     "SAGA_STEPS",
     "SAGA_STEP_TIMEOUT",
+    "SCHEMA_REGISTRY_CA_FILE",
     REGISTRY_PASSWORD,
     "SCHEMA_REGISTRY_URL",
     REGISTRY_USERNAME,

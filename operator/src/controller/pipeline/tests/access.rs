@@ -71,3 +71,68 @@ fn a_shared_login_and_certificate_are_mounted_and_named() {
     let files = volume.items.as_ref().unwrap().iter().map(|item| item.path.as_str());
     assert_eq!(files.collect::<Vec<_>>(), ["ca.crt", "tls.crt", "tls.key"]);
 }
+
+/// A registry whose certificate an authority of its own has signed.
+const REGISTRY: &str =
+    "events: {format: Avro, schemaRegistry: {url: 'https://registry', caSecretRef: {name: trust}}}";
+
+fn with_authority(name: &str, pem: &str) -> Secrets {
+    let mut secrets = secrets("postgres://a:b@db/postgres");
+    secrets.insert(name.to_owned(), secret(&[("ca.crt", pem)]));
+    secrets
+}
+
+fn planned(change: &str, secrets: &Secrets) -> Plan {
+    let pipeline = valid(change);
+    let access = resolve(&pipeline, plain(), secrets, &passwords(), &Identities::new()).unwrap();
+    plan(&pipeline, &access, Keda::Absent)
+}
+
+#[test]
+fn the_registrys_authority_is_mounted_and_named() {
+    let plan = planned(REGISTRY, &with_authority("trust", "-----BEGIN CERTIFICATE-----"));
+
+    assert_eq!(plan.secrets[0].data.as_ref().unwrap()[secret::REGISTRY_CA].0, b"-----BEGIN CERTIFICATE-----");
+    let settings = plan.workloads[0].config_map.data.as_ref().unwrap();
+    assert_eq!(settings["SCHEMA_REGISTRY_CA_FILE"], "/run/orderpipeline/trust/registry-ca.crt");
+    let pod = plan.workloads[0].deployment.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
+    let mount = &pod.containers[0].volume_mounts.as_ref().unwrap()[0];
+    assert_eq!((mount.name.as_str(), mount.mount_path.as_str()), ("trust", "/run/orderpipeline/trust"));
+    let volume = pod.volumes.as_ref().unwrap()[0].secret.as_ref().unwrap();
+    assert_eq!(volume.items.as_ref().unwrap()[0].path, "registry-ca.crt");
+}
+
+#[test]
+fn pods_roll_when_an_authority_they_trust_is_another() {
+    let template = |pem| {
+        let plan = planned(REGISTRY, &with_authority("trust", pem));
+        plan.workloads
+            .into_iter()
+            .map(|objects| objects.deployment.spec.unwrap().template)
+            .collect::<Vec<_>>()
+    };
+
+    let before = template("-----BEGIN CERTIFICATE----- one");
+    let after = template("-----BEGIN CERTIFICATE----- two");
+
+    assert!(before.iter().zip(&after).all(|(before, after)| before != after));
+}
+
+#[rstest]
+#[case::missing(
+    "other",
+    "-----BEGIN CERTIFICATE-----",
+    "Secret trust, which spec.events.schemaRegistry.caSecretRef names, does not exist; create it"
+)]
+#[case::no_certificate(
+    "trust",
+    "hunter2",
+    "key ca.crt of Secret trust, which spec.events.schemaRegistry.caSecretRef names, is not a certificate in PEM; correct it"
+)]
+fn an_authority_that_is_none_is_named(#[case] name: &str, #[case] pem: &str, #[case] told: &str) {
+    let unusable =
+        resolve(&valid(REGISTRY), plain(), &with_authority(name, pem), &passwords(), &Identities::new())
+            .unwrap_err();
+
+    assert_eq!(unusable.to_string(), told);
+}
