@@ -21,8 +21,13 @@ pub struct EventsSpec {
     #[serde(default)]
     pub format: Format,
 
-    /// The registry of the events' schemas. Each service registers its own there, and has the registry refuse
-    /// whatever does not go with every version before (FULL_TRANSITIVE).
+    /// What the registry asks of a new version of an event's schema, and refuses otherwise. Each service sets it for
+    /// the schemas of its own events, and does not start with one that is refused. With less than FullTransitive, events
+    /// that are still in a topic may be of no use to a service of another version.
+    #[serde(default)]
+    pub compatibility: Compatibility,
+
+    /// The registry of the events' schemas. Each service registers its own there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_registry: Option<SchemaRegistry>,
 }
@@ -35,6 +40,29 @@ pub enum Format {
     Json,
     /// Avro in Confluent framing.
     Avro,
+}
+
+/// What goes with the versions of a schema that are there already, by the names of Confluent's registry.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum Compatibility {
+    /// Anything.
+    None,
+    /// What reads the events of the version before.
+    Backward,
+    /// What reads the events of every version before.
+    BackwardTransitive,
+    /// What the version before can read.
+    Forward,
+    /// What every version before can read.
+    ForwardTransitive,
+    /// What reads the version before and can be read by it.
+    Full,
+    /// What reads every version before and can be read by it.
+    #[default]
+    FullTransitive,
 }
 
 /// A schema registry that speaks Confluent's API.

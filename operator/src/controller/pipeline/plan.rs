@@ -20,7 +20,7 @@ use crate::build::{
 };
 use crate::controller::endpoint::Endpoint;
 use crate::crd::KafkaTopic;
-use crate::crd::events::Format;
+use crate::crd::events::{Compatibility, Format};
 
 /// What a pipeline should have.
 pub struct Plan {
@@ -176,6 +176,10 @@ fn events_settings(pipeline: &ValidPipeline, access: &Access) -> BTreeMap<&'stat
     let mut settings = BTreeMap::new();
     if let Some(registry) = &pipeline.events.schema_registry {
         settings.insert("SCHEMA_REGISTRY_URL", registry.url.clone());
+    }
+    if pipeline.events.compatibility != Compatibility::default() {
+        settings
+            .insert("SCHEMA_REGISTRY_COMPATIBILITY", <&str>::from(pipeline.events.compatibility).to_owned());
     }
     if access.registry_ca.is_some() {
         settings.insert("SCHEMA_REGISTRY_CA_FILE", format!("{TRUST_DIR}/{REGISTRY_CA}"));

@@ -113,7 +113,7 @@ fn config(
 }
 
 /// Variables that the operator sets for every service; what each means stands in the services' own help.
-const OURS: [&str; 23] = [
+const OURS: [&str; 24] = [
     "ADMIN_ADDR",
     "ADMIN_DATABASE_URL",
     DATABASE_URL,
@@ -133,6 +133,7 @@ const OURS: [&str; 23] = [
     "SAGA_STEPS",
     "SAGA_STEP_TIMEOUT",
     "SCHEMA_REGISTRY_CA_FILE",
+    "SCHEMA_REGISTRY_COMPATIBILITY",
     REGISTRY_PASSWORD,
     "SCHEMA_REGISTRY_URL",
     REGISTRY_USERNAME,

@@ -306,6 +306,7 @@ fn dead_letters_are_kept_for_two_weeks_however_old_their_events() {
 #[case::the_saga("saga: {stepTimeout: 5s}", &[Service::Order])]
 #[case::the_broker("kafka: {bootstrap: {servers: 'other:9092'}}", &[Service::Order, Service::Inventory, Service::Notification])]
 #[case::the_format("events: {format: Avro, schemaRegistry: {url: 'http://registry'}}", &[Service::Order, Service::Inventory, Service::Notification])]
+#[case::the_compatibility("events: {compatibility: Full}", &[Service::Order, Service::Inventory, Service::Notification])]
 #[case::scaling("services: {order: {replicas: 9}}", &[])]
 fn only_pods_roll_whose_configuration_changed(#[case] change: &str, #[case] rolled: &[Service]) {
     let templates = |change: &str| {
