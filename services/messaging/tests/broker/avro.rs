@@ -4,7 +4,7 @@
 
 use contract::avro::{self, Schema};
 use contract::{Envelope, Event, EventType};
-use devcluster::pki::{Authority, Subject};
+use devcluster::pki::Authority;
 use devcluster::registry::{self, RegistryOptions};
 use devcluster::testing;
 use messaging::{AvroCodec, Codec, Compatibility, ConsumerState, Registry, RegistryConfig, RegistryError};
@@ -224,12 +224,8 @@ async fn while_the_registry_is_away_the_consumer_waits_and_spends_nothing() {
 async fn a_registry_is_trusted_by_its_authority_only() {
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::open(&dir.path().join("pki")).unwrap();
-    authority
-        .issue("registry", Subject { common_name: "registry", organization: "" }, &["127.0.0.1"])
-        .unwrap();
     let mut options = RegistryOptions::for_tests(dir.path().join("registry")).unwrap();
-    let (certificate, key) = (authority.file("registry.crt"), authority.file("registry.key"));
-    options.tls = Some(registry::Tls { certificate, key });
+    options.tls = Some(authority.issue_server("registry", &["127.0.0.1"]).unwrap());
     let own = tokio::task::block_in_place(|| registry::Registry::start(options)).unwrap();
     let register = async |ca_file| {
         let config = RegistryConfig { ca_file, ..at(&own.url()) };
