@@ -68,6 +68,10 @@ pub struct Config {
     /// has the database `<name>_<service>` on the same server, created if it is missing.
     #[arg(skip = secret("DATABASE_URL"))]
     pub database_url: Option<SecretString>,
+    /// PEM file of the authorities that sign the database server's certificate. With it, connections are encrypted and
+    /// the server's name is verified, whatever the URL says; only `sslmode=verify-ca` stays as it is.
+    #[arg(long, env = "DATABASE_CA_FILE")]
+    pub database_ca_file: Option<PathBuf>,
     /// Connections to the database per service. Few are enough, because work is done in batches, and every
     /// one costs the server a process.
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=100))]
@@ -218,6 +222,9 @@ pub struct PrepareConfig {
     /// A URL whose user may create roles and databases.
     #[arg(skip = secret("ADMIN_DATABASE_URL"))]
     pub admin_database_url: Option<SecretString>,
+    /// PEM file of the authorities that sign the database server's certificate, as for the services.
+    #[arg(long, env = "DATABASE_CA_FILE")]
+    pub database_ca_file: Option<PathBuf>,
     /// A folder with one folder per service, each with a file `DATABASE_URL`.
     #[arg(long, env = "DATABASES_DIR", default_value = "/run/orderpipeline/databases")]
     pub databases_dir: PathBuf,

@@ -21,6 +21,7 @@ pub mod admin;
 pub mod amount;
 pub mod body;
 pub mod config;
+pub mod database;
 pub mod events;
 pub mod health;
 pub mod http;

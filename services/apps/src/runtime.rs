@@ -9,14 +9,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use contract::Service;
 use futures::FutureExt;
 use messaging::streams::{self, Streams};
 use messaging::{ConsumerState, Messaging};
-use secrecy::ExposeSecret;
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Exposition};
 use crate::config::Config;
+use crate::database;
 use crate::health::{self, Check, Health, Phase};
 use crate::http;
 use crate::provider::simulator::{self, Simulators};
@@ -289,11 +289,8 @@ impl Start {
     }
 
     async fn connect(&self, service: Service) -> Result<PgPool> {
-        let url = self.config.database_url()?.expose_secret();
-        // The parser's error repeats the URL, which is a secret.
-        let Ok(mut options) = url.parse::<PgConnectOptions>() else {
-            bail!("DATABASE_URL is no PostgreSQL URL")
-        };
+        let ca_file = self.config.database_ca_file.as_deref();
+        let mut options = database::options(self.config.database_url()?, ca_file).context("DATABASE_URL")?;
         if self.together {
             let name = format!("{}_{service}", options.get_database().unwrap_or("orders"));
             crate::prepare_database::create_if_missing(&options, &name).await?;

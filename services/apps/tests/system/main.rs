@@ -10,6 +10,7 @@
 mod avro;
 mod backorders;
 mod cancellations;
+mod database_tls;
 mod end_to_end;
 mod faults;
 mod full_saga;
