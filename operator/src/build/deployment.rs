@@ -13,8 +13,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::labels::{Component, PipelineId};
 use super::secret::{
-    DATABASE_URL, KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY, KAFKA_PASSWORD, KAFKA_USERNAME,
-    REGISTRY_CA, REGISTRY_PASSWORD, REGISTRY_USERNAME,
+    DATABASE_CA, DATABASE_URL, KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY, KAFKA_PASSWORD,
+    KAFKA_USERNAME, REGISTRY_CA, REGISTRY_PASSWORD, REGISTRY_USERNAME,
 };
 use super::workload::{ADMIN_PORT, HTTP_PORT, KAFKA_DIR, TRUST_DIR, Workload};
 
@@ -223,9 +223,10 @@ fn folders(workload: &Workload) -> Vec<Folder> {
     let ca = access.kafka_ca.iter().map(|_| KAFKA_CA);
     let certificate =
         access.kafka.certificate.iter().flat_map(|_| [KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY]);
+    let database = access.database_ca.iter().map(|_| DATABASE_CA);
     let registry = access.registry_ca.iter().map(|_| REGISTRY_CA);
     let kafka = Folder { name: "kafka", path: KAFKA_DIR, keys: ca.chain(certificate).collect() };
-    let trust = Folder { name: "trust", path: TRUST_DIR, keys: registry.collect() };
+    let trust = Folder { name: "trust", path: TRUST_DIR, keys: database.chain(registry).collect() };
     [kafka, trust].into_iter().filter(|folder| !folder.keys.is_empty()).collect()
 }
 
@@ -249,17 +250,27 @@ fn stated<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
 }
 
-/// A volume with keys of a Secret, readable by our group only.
+/// A volume with keys of a Secret as files of their names, readable by our group only.
 pub(super) fn secret_volume(name: &str, secret: &str, keys: &[&str]) -> Volume {
-    let item = |key: &&str| KeyToPath { key: (*key).to_owned(), path: (*key).to_owned(), mode: None };
-    Volume {
-        name: name.to_owned(),
-        secret: Some(SecretVolumeSource {
-            secret_name: Some(secret.to_owned()),
-            default_mode: Some(0o440),
-            items: Some(keys.iter().map(item).collect()),
-            optional: None,
-        }),
-        ..Volume::default()
+    let items = keys.iter().map(|key| item(key, key)).collect();
+    Volume { secret: Some(source(secret, items)), name: name.to_owned(), ..Volume::default() }
+}
+
+/// The same with one key, as the file `path`.
+pub(super) fn file_volume(name: &str, secret: &str, key: &str, path: &str) -> Volume {
+    let items = vec![item(key, path)];
+    Volume { secret: Some(source(secret, items)), name: name.to_owned(), ..Volume::default() }
+}
+
+fn item(key: &str, path: &str) -> KeyToPath {
+    KeyToPath { key: key.to_owned(), path: path.to_owned(), mode: None }
+}
+
+fn source(secret: &str, items: Vec<KeyToPath>) -> SecretVolumeSource {
+    SecretVolumeSource {
+        secret_name: Some(secret.to_owned()),
+        default_mode: Some(0o440),
+        items: Some(items),
+        optional: None,
     }
 }

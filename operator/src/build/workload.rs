@@ -18,6 +18,8 @@ pub const HTTP_PORT: i32 = 8080;
 pub const ADMIN_PORT: i32 = 9090;
 /// Where the certificates for Kafka are mounted.
 pub const KAFKA_DIR: &str = "/run/orderpipeline/kafka";
+/// The variable by which services find the certificates of those that signed the database server's.
+pub const DATABASE_CA_FILE: &str = "DATABASE_CA_FILE";
 /// Where the certificates of other authorities are mounted.
 pub const TRUST_DIR: &str = "/run/orderpipeline/trust";
 
@@ -79,6 +81,8 @@ pub struct Reading {
 pub struct Access {
     /// The service's own database, where it has one.
     pub database_url: Option<SecretString>,
+    /// The certificates of those that signed the database server's, where it has a database and they are known.
+    pub database_ca: Option<SecretString>,
     /// As whom it speaks to Kafka.
     pub kafka: KafkaIdentity,
     /// The certificates of those that signed the brokers', where the system's trust store does not have them.
@@ -151,7 +155,8 @@ impl Workload {
             add(of.certificate.expose_secret());
             add(of.key.expose_secret());
         }
-        for ca in [&self.access.kafka_ca, &self.access.registry_ca].into_iter().flatten() {
+        let Access { kafka_ca, registry_ca, database_ca, .. } = &self.access;
+        for ca in [kafka_ca, registry_ca, database_ca].into_iter().flatten() {
             add(ca.expose_secret());
         }
         short_hex(&digest.finalize())

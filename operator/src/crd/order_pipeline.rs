@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use access::{AccessMode, AccessSpec};
-pub use database::{CloudNativePg, DatabaseSpec, SecretKeyRef};
+pub use database::{CloudNativePg, DatabaseServer, DatabaseSpec, SecretKeyRef};
 pub use saga::SagaSpec;
 pub use services::{Autoscaling, ServiceSettings};
 pub use status::{AccessStatus, DatabaseStatus, OrderPipelineStatus, PipelineSummary};

@@ -36,6 +36,7 @@ fn secret(name: &str, data: &[(&str, &str)]) -> (String, Secret) {
 fn secrets() -> Secrets {
     Secrets::from([
         secret("registry-login", &[("user", "shop"), ("pass", "registry-password")]),
+        secret("database-ca", &[("ca.crt", "-----BEGIN CERTIFICATE-----")]),
         secret("registry-ca", &[("authority.crt", "-----BEGIN CERTIFICATE-----")]),
         secret(
             "postgres-admin",

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::principals::Identities;
 use super::validate::{ValidPipeline, ValidService};
-use crate::build::database_job::DatabaseAdmin;
+use crate::build::database_job::{DatabaseAdmin, DatabaseAuthority};
 use crate::build::labels::PipelineId;
 use crate::build::secret::DATABASE_URL;
 use crate::build::workload::{Access, Certificate, Credentials, KafkaIdentity, short_hex};
@@ -89,7 +89,9 @@ pub fn referenced(pipeline: &crate::crd::OrderPipelineSpec) -> impl Iterator<Ite
     let registry = pipeline.events.schema_registry.iter();
     let login = registry.clone().filter_map(|registry| registry.secret_ref.as_ref()).map(|from| &from.name);
     let ca = registry.filter_map(|registry| registry.ca_secret_ref.as_ref()).map(|from| &from.name);
-    login.chain(ca).cloned().chain([pipeline.database.admin_url().name])
+    let database = [pipeline.database.admin_url().name].into_iter();
+    let database = database.chain(pipeline.database.authority().map(|from| from.name));
+    login.chain(ca).cloned().chain(database)
 }
 
 /// What each service of `pipeline` may know. `passwords` holds one for each of its services that has a database,
@@ -113,10 +115,12 @@ pub fn resolve(
         tls(&connection.options.security).and_then(|tls| tls.ca_pem.clone()).map(SecretString::from);
     let (registry_credentials, registry_ca) = registry(pipeline, secrets)?;
     let (admin, url) = admin(pipeline, secrets)?;
+    let database_ca = admin.authority.as_ref().map(|authority| authority.certificates.clone());
     let services = pipeline.services.iter().map(|ValidService { service, .. }| {
         let url_with = |password| database_url(&url, &database_name(&pipeline.id, *service), password);
         let access = Access {
             database_url: passwords.get(service).map(url_with),
+            database_ca: passwords.get(service).and(database_ca.clone()),
             kafka: identities.get(service).unwrap_or(&shared).clone(),
             kafka_ca: kafka_ca.clone(),
             registry_credentials: registry_credentials.clone(),
@@ -168,7 +172,12 @@ fn admin(pipeline: &ValidPipeline, secrets: &Secrets) -> Result<(DatabaseAdmin, 
         key: from.key.clone(),
         expected: "a URL such as postgres://user:password@host:5432/postgres",
     })?;
-    Ok((DatabaseAdmin { secret: from, url: text, image: pipeline.image.clone() }, url))
+    let authority = pipeline.database.authority().map(|secret| {
+        let certificates = certificates(secrets, pipeline.database.authority_field(), &secret)?;
+        Ok::<_, Unusable>(DatabaseAuthority { secret, certificates })
+    });
+    let authority = authority.transpose()?;
+    Ok((DatabaseAdmin { secret: from, url: text, authority, image: pipeline.image.clone() }, url))
 }
 
 fn value(secrets: &Secrets, field: &'static str, secret: &str, key: &str) -> Result<SecretString, Unusable> {
@@ -194,7 +203,7 @@ fn registry(
 ) -> Result<(Option<Credentials>, Option<SecretString>), Unusable> {
     let Some(registry) = &pipeline.events.schema_registry else { return Ok((None, None)) };
     let login = |from: &LoginRef| {
-        Ok(Credentials {
+        Ok::<_, Unusable>(Credentials {
             username: value(secrets, REGISTRY, &from.name, &from.username_key)?,
             password: value(secrets, REGISTRY, &from.name, &from.password_key)?,
         })

@@ -12,8 +12,10 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use super::access::PipelineAccess;
 use super::validate::{ValidPipeline, ValidService};
 use crate::build::autoscaler::{Autoscaler, Keda};
-use crate::build::secret::{KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY, REGISTRY_CA};
-use crate::build::workload::{ADMIN_PORT, Access, HTTP_PORT, KAFKA_DIR, Reading, TRUST_DIR, Workload};
+use crate::build::secret::{DATABASE_CA, KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY, REGISTRY_CA};
+use crate::build::workload::{
+    ADMIN_PORT, Access, DATABASE_CA_FILE, HTTP_PORT, KAFKA_DIR, Reading, TRUST_DIR, Workload,
+};
 use crate::build::{
     autoscaler, config_map, database_job, deployment, disruption_budget, network_policy, secret, service,
     service_account, topic,
@@ -153,6 +155,9 @@ fn settings(
         ("TOPIC_PREFIX", pipeline.topic_defaults.prefix.clone()),
     ]);
     settings.extend(kafka_settings(kafka, access));
+    if access.database_ca.is_some() {
+        settings.insert(DATABASE_CA_FILE, format!("{TRUST_DIR}/{DATABASE_CA}"));
+    }
     settings.extend(events_settings(pipeline, access));
     // Only those that the saga concerns: the others would roll for nothing when it changes.
     let saga = &pipeline.saga;

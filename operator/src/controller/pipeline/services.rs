@@ -10,7 +10,9 @@ use super::validate::{Problem, ValidService};
 use crate::build::secret::{
     DATABASE_URL, KAFKA_PASSWORD, KAFKA_USERNAME, REGISTRY_PASSWORD, REGISTRY_USERNAME,
 };
-use crate::build::workload::{Autoscaling, default_replicas, default_resources, settings_of};
+use crate::build::workload::{
+    Autoscaling, DATABASE_CA_FILE, default_replicas, default_resources, settings_of,
+};
 use crate::crd::order_pipeline::{OrderPipelineSpec, ServiceSettings};
 
 /// The services that are enabled, in the order of the roster. Those that are not are checked as well: whoever
@@ -113,9 +115,10 @@ fn config(
 }
 
 /// Variables that the operator sets for every service; what each means stands in the services' own help.
-const OURS: [&str; 24] = [
+const OURS: [&str; 25] = [
     "ADMIN_ADDR",
     "ADMIN_DATABASE_URL",
+    DATABASE_CA_FILE,
     DATABASE_URL,
     "EVENTS_FORMAT",
     "HTTP_ADDR",
