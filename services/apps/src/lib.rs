@@ -37,6 +37,7 @@ mod rows;
 pub mod runtime;
 pub mod service;
 pub mod shipping;
+mod stage;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;

@@ -7,6 +7,7 @@
     reason = "a test that meets the unexpected fails, and clippy knows tests by their functions only"
 )]
 
+mod apart;
 mod avro;
 mod backorders;
 mod cancellations;
