@@ -12,11 +12,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::labels::{Component, PipelineId};
+use super::process::{Port, Process, processes};
 use super::secret::{
     DATABASE_CA, DATABASE_URL, KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY, KAFKA_PASSWORD,
     KAFKA_USERNAME, REGISTRY_CA, REGISTRY_PASSWORD, REGISTRY_USERNAME,
 };
-use super::workload::{ADMIN_PORT, HTTP_PORT, KAFKA_DIR, TRUST_DIR, Workload};
+use super::workload::{KAFKA_DIR, TRUST_DIR, Workload};
 
 /// Annotation on pods: the digest of what they read at their start.
 pub const CONFIG_HASH: &str = "orderpipeline.dev/config-hash";
@@ -77,7 +78,7 @@ fn pod(id: &PipelineId, workload: &Workload, selector: &LabelSelector) -> PodSpe
             spread("topology.kubernetes.io/zone", selector),
             spread("kubernetes.io/hostname", selector),
         ]),
-        containers: vec![container(&name, workload)],
+        containers: processes(workload).iter().map(|process| container(&name, workload, process)).collect(),
         volumes: stated(folders(workload).iter().map(|folder| folder.volume(&name)).collect()),
         ..PodSpec::default()
     }
@@ -120,31 +121,28 @@ fn spread(key: &str, selector: &LabelSelector) -> TopologySpreadConstraint {
     }
 }
 
-fn container(name: &str, workload: &Workload) -> Container {
-    let mut ports = vec![port("admin", ADMIN_PORT)];
-    if workload.service.spec().has_api {
-        ports.insert(0, port("http", HTTP_PORT));
-    }
+fn container(name: &str, workload: &Workload, process: &Process) -> Container {
+    let probe = |path, period, failures| Some(probe(process.admin, path, period, failures));
     Container {
-        name: workload.service.name().to_owned(),
+        name: process.container.to_owned(),
         image: Some(workload.image.clone()),
         // Also for `:latest`, whose default is Always: images that were loaded onto a node are found there.
         image_pull_policy: Some("IfNotPresent".to_owned()),
-        args: Some(vec![workload.service.name().to_owned()]),
+        args: Some(process.arguments.clone()),
         env_from: Some(vec![EnvFromSource {
             config_map_ref: Some(ConfigMapEnvSource { name: name.to_owned(), optional: None }),
             ..EnvFromSource::default()
         }]),
         env: Some(environment(name, workload)),
-        ports: Some(ports),
+        ports: Some(process.ports().map(port).collect()),
         resources: Some(workload.resources.clone()),
         security_context: Some(container_security()),
         // Migrations of a large database may take minutes: 150 × 2 s.
-        startup_probe: Some(probe("/startupz", 2, 150)),
+        startup_probe: probe("/startupz", 2, 150),
         // Five seconds of trouble take a pod out of its Service at most ten seconds later.
-        readiness_probe: Some(probe("/readyz", 5, 2)),
+        readiness_probe: probe("/readyz", 5, 2),
         // Only a process that stopped turning is restarted: a minute of silence.
-        liveness_probe: Some(probe("/livez", 10, 6)),
+        liveness_probe: probe("/livez", 10, 6),
         // The last lines of a crashed container stand in its status.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         volume_mounts: stated(folders(workload).iter().map(Folder::mount).collect()),
@@ -186,20 +184,20 @@ pub(super) fn secret_variable(variable: &str, secret: &str, key: &str) -> EnvVar
     }
 }
 
-fn port(name: &str, number: i32) -> ContainerPort {
+fn port(port: Port) -> ContainerPort {
     ContainerPort {
-        name: Some(name.to_owned()),
-        container_port: number,
+        name: Some(port.name.to_owned()),
+        container_port: port.number,
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
     }
 }
 
-fn probe(path: &str, period: i32, failures: i32) -> Probe {
+fn probe(port: Port, path: &str, period: i32, failures: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
-            port: IntOrString::String("admin".to_owned()),
+            port: IntOrString::String(port.name.to_owned()),
             ..HTTPGetAction::default()
         }),
         period_seconds: Some(period),

@@ -10,12 +10,14 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use crate::crd::kafka_ref::{Mechanism, Protocol};
-use crate::crd::order_pipeline::Profile;
+use crate::crd::order_pipeline::{Containers, Profile};
 
 /// Where a service answers its API.
 pub const HTTP_PORT: i32 = 8080;
 /// Where a service answers probes and serves metrics.
 pub const ADMIN_PORT: i32 = 9090;
+/// The same of the container that runs what happens to events, where it is one of its own.
+pub const EVENTS_ADMIN_PORT: i32 = 9091;
 /// Where the certificates for Kafka are mounted.
 pub const KAFKA_DIR: &str = "/run/orderpipeline/kafka";
 /// The variable by which services find the certificates of those that signed the database server's.
@@ -36,7 +38,9 @@ pub struct Workload {
     pub autoscaling: Option<Autoscaling>,
     /// What it reads, for whoever wants to know how far behind it is.
     pub reading: Reading,
-    /// CPU and memory of each pod.
+    /// What the containers of a pod run.
+    pub containers: Containers,
+    /// CPU and memory of each container.
     pub resources: ResourceRequirements,
     /// Its environment, as far as it is no secret.
     pub settings: BTreeMap<String, String>,

@@ -64,6 +64,10 @@ use crate::world::World;
     }}}}),
     "autoscaling.targetLag needs resources.requests.cpu"
 )]
+#[case::containers_of_a_service_without_an_api(
+    json!({"spec": {"services": {"notification": {"containers": "Apart"}}}}),
+    "containers may be Apart only where a service has an API"
+)]
 #[case::credentials(
     json!({"spec": {"kafka": {"bootstrap": {"security": {"protocol": "SASL_PLAINTEXT"}}}}}),
     "need `credentials`"

@@ -121,6 +121,7 @@ fn workload(pipeline: &ValidPipeline, valid: &ValidService, kafka: &Endpoint, ac
         replicas: valid.replicas,
         autoscaling: valid.autoscaling,
         reading: reading(pipeline, kafka, valid.service),
+        containers: valid.containers,
         resources: valid.resources.clone(),
         settings: settings(pipeline, valid, kafka, access),
         extra_env: valid.env.clone(),
