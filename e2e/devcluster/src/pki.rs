@@ -37,6 +37,15 @@ pub struct Identity {
     pub key_pem: String,
 }
 
+/// PEM files of a server's certificate and its key.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
 /// A certificate authority in a folder.
 pub struct Authority {
     dir: PathBuf,
@@ -88,6 +97,16 @@ impl Authority {
         }
         let key = key_in(&self.file(&format!("{stem}.key")))?;
         Ok(fs::write(certificate, self.sign(&key, subject, hosts)?)?)
+    }
+
+    /// As [`Authority::issue`], for a server of no name but those `hosts`; where its files are.
+    ///
+    /// # Errors
+    /// As [`Authority::issue`].
+    pub fn issue_server(&self, stem: &str, hosts: &[&str]) -> Result<Tls> {
+        self.issue(stem, Subject { common_name: stem, organization: "" }, hosts)?;
+        let file = |extension| self.file(&format!("{stem}.{extension}"));
+        Ok(Tls { certificate: file("crt"), key: file("key") })
     }
 
     /// Issues a certificate for a client and keeps no copy of it: for as many as one likes.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::pki::Tls;
 use crate::ports;
 use crate::process::{Launcher, Process, ProcessId, Spec, run};
 use crate::tools::which;
@@ -46,6 +47,8 @@ pub struct PostgresOptions {
     pub port: u16,
     /// Whether it flushes to the disk.
     pub durability: Durability,
+    /// Its certificate and key: it then takes connections with TLS as well as those without.
+    pub tls: Option<Tls>,
 }
 
 impl PostgresOptions {
@@ -57,7 +60,7 @@ impl PostgresOptions {
         let bind = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let port = ports::free(bind)?;
         let durability = Durability::CrashOfServerOnly;
-        Ok(Self { dir: dir.into(), launcher: Launcher::host(), bind, port, durability })
+        Ok(Self { dir: dir.into(), launcher: Launcher::host(), bind, port, durability, tls: None })
     }
 }
 
@@ -134,6 +137,9 @@ impl Postgres {
         if self.options.durability == Durability::CrashOfServerOnly {
             // Commits stay synchronous, so that what was committed survives a killed server: only the disk is spared.
             spec = spec.args(["-c", "fsync=off", "-c", "full_page_writes=off"]);
+        }
+        if let Some(tls) = &self.options.tls {
+            spec = spec.args(data::tls_arguments(&self.options.dir, tls)?);
         }
         let mut process = self.launcher.spawn(spec)?;
         process.wait_until(START_TIMEOUT, || self.server.is_ready())?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::java::Java;
+use crate::pki::Tls;
 use crate::ports;
 use crate::process::{Launcher, Process, Spec, run};
 use crate::progress;
@@ -39,15 +40,6 @@ pub struct RegistryOptions {
     pub management_port: u16,
     /// Its certificate and key: it then speaks TLS only.
     pub tls: Option<Tls>,
-}
-
-/// PEM files of a certificate and its key.
-#[derive(Clone, Debug)]
-pub struct Tls {
-    /// The certificate.
-    pub certificate: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
 }
 
 impl RegistryOptions {

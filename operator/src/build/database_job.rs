@@ -1,15 +1,16 @@
 //! The Job that prepares the databases: one database and one role per service that has one.
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec, PodTemplateSpec, Volume, VolumeMount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::deployment::{container_security, pod_security, secret_variable, secret_volume};
+use super::deployment::{container_security, file_volume, pod_security, secret_variable, secret_volume};
 use super::labels::{Component, PipelineId};
-use super::secret::DATABASE_URL;
-use super::workload::{Workload, default_resources, short_hex};
+use super::secret::{DATABASE_CA, DATABASE_URL};
+use super::workload::{DATABASE_CA_FILE, TRUST_DIR, Workload, default_resources, short_hex};
+use crate::crd::ca_secret_ref::CaSecretRef;
 use crate::crd::order_pipeline::{Profile, SecretKeyRef};
 
 /// Where the Job finds a folder per service with its `DATABASE_URL`.
@@ -29,8 +30,19 @@ pub struct DatabaseAdmin {
     pub secret: SecretKeyRef,
     /// The admin URL; only its digest becomes part of the Job.
     pub url: SecretString,
+    /// Who has to have signed the server's certificate, where that is known.
+    pub authority: Option<DatabaseAuthority>,
     /// The image.
     pub image: String,
+}
+
+/// Authorities that the database server is known by.
+#[derive(Clone, Debug)]
+pub struct DatabaseAuthority {
+    /// Where their certificates stand.
+    pub secret: CaSecretRef,
+    /// The certificates; only their digest becomes part of the Job.
+    pub certificates: SecretString,
 }
 
 /// The Job for the databases of `workloads`; none where none of them has one.
@@ -72,7 +84,10 @@ fn digest(admin: &DatabaseAdmin, workloads: &[&Workload]) -> Vec<u8> {
         std::iter::once(workload.service.name()).chain(url)
     });
     let given = [&admin.secret.name, &admin.secret.key, admin.url.expose_secret(), admin.image.as_str()];
-    for text in given.into_iter().chain(urls) {
+    let authority = admin.authority.iter().flat_map(|DatabaseAuthority { secret, certificates }| {
+        [secret.name.as_str(), &secret.key, certificates.expose_secret()]
+    });
+    for text in given.into_iter().chain(urls).chain(authority) {
         digest.update(text.len().to_be_bytes());
         digest.update(text);
     }
@@ -80,8 +95,16 @@ fn digest(admin: &DatabaseAdmin, workloads: &[&Workload]) -> Vec<u8> {
 }
 
 fn pod(id: &PipelineId, admin: &DatabaseAdmin, workloads: &[&Workload]) -> PodSpec {
-    let volumes = workloads.iter().map(|workload| volume(id, workload)).collect();
-    let mounts = workloads.iter().map(|workload| mount(workload)).collect();
+    let authority = admin.authority.iter();
+    let trust =
+        authority.clone().map(|of| file_volume("trust", &of.secret.name, &of.secret.key, DATABASE_CA));
+    let volumes = workloads.iter().map(|workload| volume(id, workload)).chain(trust).collect();
+    let trust = authority.map(|_| mount("trust", TRUST_DIR.to_owned()));
+    let databases = workloads.iter().map(|workload| {
+        let name = workload.service.name();
+        mount(name, format!("{DATABASES_DIR}/{name}"))
+    });
+    let mounts = databases.chain(trust).collect();
     PodSpec {
         // Never: each attempt keeps its own logs.
         restart_policy: Some("Never".to_owned()),
@@ -100,7 +123,7 @@ fn container(admin: &DatabaseAdmin, mounts: Vec<VolumeMount>) -> Container {
         image: Some(admin.image.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         args: Some(vec!["prepare-database".to_owned()]),
-        env: Some(vec![secret_variable("ADMIN_DATABASE_URL", &admin.secret.name, &admin.secret.key)]),
+        env: Some(environment(admin)),
         // A handful of statements: small in every profile.
         resources: Some(default_resources(Profile::Dev)),
         security_context: Some(container_security()),
@@ -114,11 +137,16 @@ fn volume(id: &PipelineId, workload: &Workload) -> Volume {
     secret_volume(workload.service.name(), &id.object_name(workload.service), &[DATABASE_URL])
 }
 
-fn mount(workload: &Workload) -> VolumeMount {
-    VolumeMount {
-        name: workload.service.name().to_owned(),
-        mount_path: format!("{DATABASES_DIR}/{}", workload.service.name()),
-        read_only: Some(true),
-        ..VolumeMount::default()
-    }
+fn mount(volume: &str, path: String) -> VolumeMount {
+    VolumeMount { name: volume.to_owned(), mount_path: path, read_only: Some(true), ..VolumeMount::default() }
+}
+
+fn environment(admin: &DatabaseAdmin) -> Vec<EnvVar> {
+    let url = secret_variable("ADMIN_DATABASE_URL", &admin.secret.name, &admin.secret.key);
+    let file = || EnvVar {
+        name: DATABASE_CA_FILE.to_owned(),
+        value: Some(format!("{TRUST_DIR}/{DATABASE_CA}")),
+        ..EnvVar::default()
+    };
+    std::iter::once(url).chain(admin.authority.iter().map(|_| file())).collect()
 }

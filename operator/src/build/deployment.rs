@@ -12,11 +12,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::labels::{Component, PipelineId};
+use super::process::{Port, Process, processes};
 use super::secret::{
-    DATABASE_URL, KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY, KAFKA_PASSWORD, KAFKA_USERNAME,
-    REGISTRY_PASSWORD, REGISTRY_USERNAME,
+    DATABASE_CA, DATABASE_URL, KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY, KAFKA_PASSWORD,
+    KAFKA_USERNAME, REGISTRY_CA, REGISTRY_PASSWORD, REGISTRY_USERNAME,
 };
-use super::workload::{ADMIN_PORT, HTTP_PORT, KAFKA_DIR, Workload};
+use super::workload::{KAFKA_DIR, TRUST_DIR, Workload};
 
 /// Annotation on pods: the digest of what they read at their start.
 pub const CONFIG_HASH: &str = "orderpipeline.dev/config-hash";
@@ -77,8 +78,8 @@ fn pod(id: &PipelineId, workload: &Workload, selector: &LabelSelector) -> PodSpe
             spread("topology.kubernetes.io/zone", selector),
             spread("kubernetes.io/hostname", selector),
         ]),
-        containers: vec![container(&name, workload)],
-        volumes: kafka_volume(&name, workload).map(|volume| vec![volume]),
+        containers: processes(workload).iter().map(|process| container(&name, workload, process)).collect(),
+        volumes: stated(folders(workload).iter().map(|folder| folder.volume(&name)).collect()),
         ..PodSpec::default()
     }
 }
@@ -120,34 +121,31 @@ fn spread(key: &str, selector: &LabelSelector) -> TopologySpreadConstraint {
     }
 }
 
-fn container(name: &str, workload: &Workload) -> Container {
-    let mut ports = vec![port("admin", ADMIN_PORT)];
-    if workload.service.spec().has_api {
-        ports.insert(0, port("http", HTTP_PORT));
-    }
+fn container(name: &str, workload: &Workload, process: &Process) -> Container {
+    let probe = |path, period, failures| Some(probe(process.admin, path, period, failures));
     Container {
-        name: workload.service.name().to_owned(),
+        name: process.container.to_owned(),
         image: Some(workload.image.clone()),
         // Also for `:latest`, whose default is Always: images that were loaded onto a node are found there.
         image_pull_policy: Some("IfNotPresent".to_owned()),
-        args: Some(vec![workload.service.name().to_owned()]),
+        args: Some(process.arguments.clone()),
         env_from: Some(vec![EnvFromSource {
             config_map_ref: Some(ConfigMapEnvSource { name: name.to_owned(), optional: None }),
             ..EnvFromSource::default()
         }]),
         env: Some(environment(name, workload)),
-        ports: Some(ports),
+        ports: Some(process.ports().map(port).collect()),
         resources: Some(workload.resources.clone()),
         security_context: Some(container_security()),
         // Migrations of a large database may take minutes: 150 × 2 s.
-        startup_probe: Some(probe("/startupz", 2, 150)),
+        startup_probe: probe("/startupz", 2, 150),
         // Five seconds of trouble take a pod out of its Service at most ten seconds later.
-        readiness_probe: Some(probe("/readyz", 5, 2)),
+        readiness_probe: probe("/readyz", 5, 2),
         // Only a process that stopped turning is restarted: a minute of silence.
-        liveness_probe: Some(probe("/livez", 10, 6)),
+        liveness_probe: probe("/livez", 10, 6),
         // The last lines of a crashed container stand in its status.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        volume_mounts: kafka_volume(name, workload).map(|volume| vec![mount(volume.name)]),
+        volume_mounts: stated(folders(workload).iter().map(Folder::mount).collect()),
         ..Container::default()
     }
 }
@@ -186,20 +184,20 @@ pub(super) fn secret_variable(variable: &str, secret: &str, key: &str) -> EnvVar
     }
 }
 
-fn port(name: &str, number: i32) -> ContainerPort {
+fn port(port: Port) -> ContainerPort {
     ContainerPort {
-        name: Some(name.to_owned()),
-        container_port: number,
+        name: Some(port.name.to_owned()),
+        container_port: port.number,
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
     }
 }
 
-fn probe(path: &str, period: i32, failures: i32) -> Probe {
+fn probe(port: Port, path: &str, period: i32, failures: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
-            port: IntOrString::String("admin".to_owned()),
+            port: IntOrString::String(port.name.to_owned()),
             ..HTTPGetAction::default()
         }),
         period_seconds: Some(period),
@@ -210,36 +208,67 @@ fn probe(path: &str, period: i32, failures: i32) -> Probe {
     }
 }
 
-/// The files that connecting to Kafka needs, where it needs any.
-fn kafka_volume(secret: &str, workload: &Workload) -> Option<Volume> {
+/// A folder with files out of the service's Secret.
+struct Folder {
+    name: &'static str,
+    path: &'static str,
+    keys: Vec<&'static str>,
+}
+
+/// The folders that the pods of `workload` have; none that is empty.
+fn folders(workload: &Workload) -> Vec<Folder> {
     let access = &workload.access;
     let ca = access.kafka_ca.iter().map(|_| KAFKA_CA);
     let certificate =
         access.kafka.certificate.iter().flat_map(|_| [KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY]);
-    let keys: Vec<&str> = ca.chain(certificate).collect();
-    (!keys.is_empty()).then(|| secret_volume("kafka", secret, &keys))
+    let database = access.database_ca.iter().map(|_| DATABASE_CA);
+    let registry = access.registry_ca.iter().map(|_| REGISTRY_CA);
+    let kafka = Folder { name: "kafka", path: KAFKA_DIR, keys: ca.chain(certificate).collect() };
+    let trust = Folder { name: "trust", path: TRUST_DIR, keys: database.chain(registry).collect() };
+    [kafka, trust].into_iter().filter(|folder| !folder.keys.is_empty()).collect()
 }
 
-fn mount(volume: String) -> VolumeMount {
-    VolumeMount {
-        name: volume,
-        mount_path: KAFKA_DIR.to_owned(),
-        read_only: Some(true),
-        ..VolumeMount::default()
+impl Folder {
+    fn volume(&self, secret: &str) -> Volume {
+        secret_volume(self.name, secret, &self.keys)
+    }
+
+    fn mount(&self) -> VolumeMount {
+        VolumeMount {
+            name: self.name.to_owned(),
+            mount_path: self.path.to_owned(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        }
     }
 }
 
-/// A volume with keys of a Secret, readable by our group only.
+/// An empty list is left out, as the API server does.
+fn stated<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
+
+/// A volume with keys of a Secret as files of their names, readable by our group only.
 pub(super) fn secret_volume(name: &str, secret: &str, keys: &[&str]) -> Volume {
-    let item = |key: &&str| KeyToPath { key: (*key).to_owned(), path: (*key).to_owned(), mode: None };
-    Volume {
-        name: name.to_owned(),
-        secret: Some(SecretVolumeSource {
-            secret_name: Some(secret.to_owned()),
-            default_mode: Some(0o440),
-            items: Some(keys.iter().map(item).collect()),
-            optional: None,
-        }),
-        ..Volume::default()
+    let items = keys.iter().map(|key| item(key, key)).collect();
+    Volume { secret: Some(source(secret, items)), name: name.to_owned(), ..Volume::default() }
+}
+
+/// The same with one key, as the file `path`.
+pub(super) fn file_volume(name: &str, secret: &str, key: &str, path: &str) -> Volume {
+    let items = vec![item(key, path)];
+    Volume { secret: Some(source(secret, items)), name: name.to_owned(), ..Volume::default() }
+}
+
+fn item(key: &str, path: &str) -> KeyToPath {
+    KeyToPath { key: key.to_owned(), path: path.to_owned(), mode: None }
+}
+
+fn source(secret: &str, items: Vec<KeyToPath>) -> SecretVolumeSource {
+    SecretVolumeSource {
+        secret_name: Some(secret.to_owned()),
+        default_mode: Some(0o440),
+        items: Some(items),
+        optional: None,
     }
 }

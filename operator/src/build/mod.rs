@@ -12,6 +12,7 @@ pub mod disruption_budget;
 pub mod kafka_user;
 pub mod labels;
 pub mod network_policy;
+pub mod process;
 pub mod rights;
 pub mod scaled_object;
 pub mod secret;

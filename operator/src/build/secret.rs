@@ -48,6 +48,8 @@ fn data(workload: &Workload) -> BTreeMap<String, ByteString> {
         ]);
     }
     data.extend(access.kafka_ca.as_ref().map(|ca| entry(KAFKA_CA, ca)));
+    data.extend(access.database_ca.as_ref().map(|ca| entry(DATABASE_CA, ca)));
+    data.extend(access.registry_ca.as_ref().map(|ca| entry(REGISTRY_CA, ca)));
     data
 }
 
@@ -65,6 +67,10 @@ pub const REGISTRY_USERNAME: &str = "SCHEMA_REGISTRY_USERNAME";
 pub const REGISTRY_PASSWORD: &str = "SCHEMA_REGISTRY_PASSWORD";
 /// Key of the certificates of those that signed the brokers'.
 pub const KAFKA_CA: &str = "ca.crt";
+/// Key of the certificates of those that signed the database server's.
+pub const DATABASE_CA: &str = "database-ca.crt";
+/// Key of the certificates of those that signed the schema registry's.
+pub const REGISTRY_CA: &str = "registry-ca.crt";
 /// Key of the service's own certificate.
 pub const KAFKA_CERTIFICATE: &str = "tls.crt";
 /// Key of its private key.

@@ -4,7 +4,8 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::labels::{Component, PipelineId};
-use super::workload::{ADMIN_PORT, HTTP_PORT, Workload};
+use super::process::{Port, Process, processes};
+use super::workload::Workload;
 
 /// The Service of `workload`, if it answers HTTP; the others only talk through Kafka.
 #[must_use]
@@ -17,19 +18,19 @@ pub fn maybe_build(id: &PipelineId, workload: &Workload) -> Option<Service> {
         metadata: id.metadata(id.object_name(workload.service), component),
         spec: Some(ServiceSpec {
             selector: Some(id.selector(component)),
-            ports: Some(vec![port("http", HTTP_PORT), port("admin", ADMIN_PORT)]),
+            ports: Some(processes(workload).iter().flat_map(Process::ports).map(port).collect()),
             ..ServiceSpec::default()
         }),
         ..Service::default()
     })
 }
 
-fn port(name: &str, number: i32) -> ServicePort {
+fn port(port: Port) -> ServicePort {
     ServicePort {
-        name: Some(name.to_owned()),
-        port: number,
+        name: Some(port.name.to_owned()),
+        port: port.number,
         // By name: a pod may move the number without the Service noticing.
-        target_port: Some(IntOrString::String(name.to_owned())),
+        target_port: Some(IntOrString::String(port.name.to_owned())),
         protocol: Some("TCP".to_owned()),
         app_protocol: Some("http".to_owned()),
         ..ServicePort::default()

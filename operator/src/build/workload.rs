@@ -10,14 +10,20 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use crate::crd::kafka_ref::{Mechanism, Protocol};
-use crate::crd::order_pipeline::Profile;
+use crate::crd::order_pipeline::{Containers, Profile};
 
 /// Where a service answers its API.
 pub const HTTP_PORT: i32 = 8080;
 /// Where a service answers probes and serves metrics.
 pub const ADMIN_PORT: i32 = 9090;
+/// The same of the container that runs what happens to events, where it is one of its own.
+pub const EVENTS_ADMIN_PORT: i32 = 9091;
 /// Where the certificates for Kafka are mounted.
 pub const KAFKA_DIR: &str = "/run/orderpipeline/kafka";
+/// The variable by which services find the certificates of those that signed the database server's.
+pub const DATABASE_CA_FILE: &str = "DATABASE_CA_FILE";
+/// Where the certificates of other authorities are mounted.
+pub const TRUST_DIR: &str = "/run/orderpipeline/trust";
 
 /// A service as it is to run, all defaults resolved.
 #[derive(Clone, Debug)]
@@ -32,7 +38,9 @@ pub struct Workload {
     pub autoscaling: Option<Autoscaling>,
     /// What it reads, for whoever wants to know how far behind it is.
     pub reading: Reading,
-    /// CPU and memory of each pod.
+    /// What the containers of a pod run.
+    pub containers: Containers,
+    /// CPU and memory of each container.
     pub resources: ResourceRequirements,
     /// Its environment, as far as it is no secret.
     pub settings: BTreeMap<String, String>,
@@ -77,12 +85,16 @@ pub struct Reading {
 pub struct Access {
     /// The service's own database, where it has one.
     pub database_url: Option<SecretString>,
+    /// The certificates of those that signed the database server's, where it has a database and they are known.
+    pub database_ca: Option<SecretString>,
     /// As whom it speaks to Kafka.
     pub kafka: KafkaIdentity,
     /// The certificates of those that signed the brokers', where the system's trust store does not have them.
     pub kafka_ca: Option<SecretString>,
     /// User and password for the schema registry, where it wants them.
     pub registry_credentials: Option<Credentials>,
+    /// The certificates of those that signed the schema registry's, where the system's trust store does not have them.
+    pub registry_ca: Option<SecretString>,
 }
 
 /// As whom a service speaks to Kafka: nothing of it where the cluster does not ask.
@@ -147,7 +159,8 @@ impl Workload {
             add(of.certificate.expose_secret());
             add(of.key.expose_secret());
         }
-        if let Some(ca) = &self.access.kafka_ca {
+        let Access { kafka_ca, registry_ca, database_ca, .. } = &self.access;
+        for ca in [kafka_ca, registry_ca, database_ca].into_iter().flatten() {
             add(ca.expose_secret());
         }
         short_hex(&digest.finalize())

@@ -6,6 +6,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ca_secret_ref::CaSecretRef;
+
 /// How a pipeline's events are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -19,8 +21,13 @@ pub struct EventsSpec {
     #[serde(default)]
     pub format: Format,
 
-    /// The registry of the events' schemas. Each service registers its own there, and has the registry refuse
-    /// whatever does not go with every version before (FULL_TRANSITIVE).
+    /// What the registry asks of a new version of an event's schema, and refuses otherwise. Each service sets it for
+    /// the schemas of its own events, and does not start with one that is refused. With less than FullTransitive, events
+    /// that are still in a topic may be of no use to a service of another version.
+    #[serde(default)]
+    pub compatibility: Compatibility,
+
+    /// The registry of the events' schemas. Each service registers its own there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_registry: Option<SchemaRegistry>,
 }
@@ -35,9 +42,36 @@ pub enum Format {
     Avro,
 }
 
+/// What goes with the versions of a schema that are there already, by the names of Confluent's registry.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum Compatibility {
+    /// Anything.
+    None,
+    /// What reads the events of the version before.
+    Backward,
+    /// What reads the events of every version before.
+    BackwardTransitive,
+    /// What the version before can read.
+    Forward,
+    /// What every version before can read.
+    ForwardTransitive,
+    /// What reads the version before and can be read by it.
+    Full,
+    /// What reads every version before and can be read by it.
+    #[default]
+    FullTransitive,
+}
+
 /// A schema registry that speaks Confluent's API.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.caSecretRef) || self.url.startsWith('https://')")
+        .message("events.schemaRegistry.caSecretRef is used with an https:// url only; correct the url or remove it")
+)]
 pub struct SchemaRegistry {
     /// Where the API begins, such as `https://registry.example/apis/ccompat/v7`; without a password.
     #[schemars(length(max = 2048), regex(pattern = r"^https?://[^\s/@]+(/[^\s]*)?$"))]
@@ -46,6 +80,11 @@ pub struct SchemaRegistry {
     /// Secret with user name and password, in the pipeline's namespace; nobody is asked for without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<LoginRef>,
+
+    /// Secret with the certificates of the authority that signed the registry's; without it the system's authorities
+    /// are trusted, with it these as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<CaSecretRef>,
 }
 
 /// A Secret with a user name and a password.

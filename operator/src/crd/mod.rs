@@ -1,5 +1,6 @@
 //! The API: one kind per file, types only, no behaviour.
 
+pub mod ca_secret_ref;
 pub mod conditions;
 pub mod events;
 pub mod kafka_ref;

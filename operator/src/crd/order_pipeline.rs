@@ -18,9 +18,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use access::{AccessMode, AccessSpec};
-pub use database::{CloudNativePg, DatabaseSpec, SecretKeyRef};
+pub use database::{CloudNativePg, DatabaseServer, DatabaseSpec, SecretKeyRef};
 pub use saga::SagaSpec;
-pub use services::{Autoscaling, ServiceSettings};
+pub use services::{Autoscaling, Containers, ServiceSettings};
 pub use status::{AccessStatus, DatabaseStatus, OrderPipelineStatus, PipelineSummary};
 pub use topics::{TopicOverride, TopicsSpec};
 
@@ -102,6 +102,7 @@ pub struct OrderPipelineSpec {
     /// order-analytics. A service that is not listed does not run.
     #[schemars(extend("minProperties" = 1, "maxProperties" = 32))]
     #[x_kube(validation = roster_rule())]
+    #[x_kube(validation = apart_rule())]
     #[x_kube(validation = Rule::new("self.exists(name, self[name].enabled)")
         .message("services enables no service; enable at least one"))]
     pub services: BTreeMap<String, ServiceSettings>,
@@ -183,6 +184,17 @@ fn strimzi_access_rule() -> Rule {
          !has(self.spec.kafka.strimzi)",
     )
     .message("access.mode Shared is not for kafka.strimzi, where each service has a KafkaUser of its own; leave access out")
+}
+
+/// Without an API there is only one part.
+fn apart_rule() -> Rule {
+    let with_api = Service::ALL.iter().filter(|service| service.spec().has_api);
+    let names: Vec<&str> = with_api.map(|service| service.name()).collect();
+    let rule = "self.all(name, !has(self[name].containers) || self[name].containers != 'Apart' || name in";
+    Rule::new(format!("{rule} ['{}'])", names.join("', '"))).message(Message::Message(format!(
+        "containers may be Apart only where a service has an API; these have: {}",
+        names.join(", ")
+    )))
 }
 
 fn roster_rule() -> Rule {

@@ -25,6 +25,10 @@ use crate::world::World;
     json!({"spec": {"events": {"schemaRegistry": {"url": "https://ada:hunter2@registry"}}}}),
     "spec.events.schemaRegistry.url"
 )]
+#[case::authority_of_a_registry_without_tls(
+    json!({"spec": {"events": {"schemaRegistry": {"url": "http://registry", "caSecretRef": {"name": "ca"}}}}}),
+    "events.schemaRegistry.caSecretRef is used with an https:// url only"
+)]
 #[case::no_duration_at_all(json!({"spec": {"saga": {"stepTimeout": "0s"}}}), "must be a duration such as 30s, 12h or 7d")]
 #[case::step_without_service(
     json!({"spec": {"saga": {"steps": ["inventory", "payment"]}}}),
@@ -59,6 +63,10 @@ use crate::world::World;
         "autoscaling": {"maxReplicas": 3, "targetLag": 100}, "resources": {"requests": {"memory": "64Mi"}}
     }}}}),
     "autoscaling.targetLag needs resources.requests.cpu"
+)]
+#[case::containers_of_a_service_without_an_api(
+    json!({"spec": {"services": {"notification": {"containers": "Apart"}}}}),
+    "containers may be Apart only where a service has an API"
 )]
 #[case::credentials(
     json!({"spec": {"kafka": {"bootstrap": {"security": {"protocol": "SASL_PLAINTEXT"}}}}}),

@@ -38,6 +38,8 @@ fn secret(name: &str, data: &[(&str, &str)]) -> (String, Arc<Contents>) {
 fn secrets() -> Secrets {
     Secrets::from([
         secret("registry-login", &[("user", "shop"), ("pass", "registry-password")]),
+        secret("database-ca", &[("ca.crt", "-----BEGIN CERTIFICATE-----")]),
+        secret("registry-ca", &[("authority.crt", "-----BEGIN CERTIFICATE-----")]),
         secret(
             "postgres-admin",
             &[("url", "postgres://admin:admin-password@postgres.postgres.svc:5432/postgres")],

@@ -28,6 +28,58 @@ async fn a_missing_secret_is_named_and_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registrys_authority_is_waited_for_and_a_new_one_rolls_the_pods() {
+    let world = World::new().await;
+    let registry = json!({"url": "https://registry.example", "caSecretRef": {"name": "trust"}});
+    world.create(json!({"spec": {"events": {"schemaRegistry": registry}}})).await;
+    let message = world.reason("SecretNotFound").await;
+    assert!(
+        message.contains("Secret trust, which spec.events.schemaRegistry.caSecretRef names"),
+        "{message}"
+    );
+
+    world.put_secret("trust", &[("ca.crt", "-----BEGIN CERTIFICATE----- one")]).await;
+    world.reason("DatabasePending").await;
+    world.finish_job("Complete").await;
+    world.reason("ServicesStarting").await;
+    world.roll_out().await;
+    world.reason("AllReady").await;
+
+    world.put_secret("trust", &[("ca.crt", "-----BEGIN CERTIFICATE----- two")]).await;
+
+    world.reason("ServicesStarting").await;
+    assert_eq!(world.secret_of("order", "registry-ca.crt").await, "-----BEGIN CERTIFICATE----- two");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cloud_native_pgs_authority_is_waited_for_and_a_renewed_one_rolls_the_pods() {
+    let world = World::without_secrets().await;
+    let url = "postgresql://postgres:admin-password@pg-rw.shop:5432/*";
+    world.put_secret("pg-superuser", &[("uri", url)]).await;
+    world
+        .create(json!({"spec": {"database": {"secretRef": null, "cloudNativePG": {"cluster": "pg"}}}}))
+        .await;
+    let message = world.reason("SecretNotFound").await;
+    assert!(message.contains("Secret pg-ca, which spec.database.cloudNativePG names"), "{message}");
+
+    world.put_secret("pg-ca", &[("ca.crt", "-----BEGIN CERTIFICATE----- one")]).await;
+    world.reason("DatabasePending").await;
+    world.finish_job("Complete").await;
+    world.reason("ServicesStarting").await;
+    world.roll_out().await;
+    world.reason("AllReady").await;
+
+    world.put_secret("pg-ca", &[("ca.crt", "-----BEGIN CERTIFICATE----- two")]).await;
+
+    world.reason("DatabasePending").await;
+    world.finish_job_when_there().await;
+    world.reason("ServicesStarting").await;
+    assert_eq!(world.secret_of("order", "database-ca.crt").await, "-----BEGIN CERTIFICATE----- two");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_invalid_spec_is_stalled_with_field_and_remedy() {
     let world = World::new().await;
 

@@ -36,6 +36,36 @@ async fn a_service_of_several_pods_has_a_disruption_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_services_containers_are_parted_and_joined_again() {
+    let world = World::new().await;
+    world.ready().await;
+    let containers = async || {
+        let deployment: Deployment = world.api().get("shop-order").await.unwrap();
+        let pod = deployment.spec.unwrap().template.spec.unwrap();
+        pod.containers.into_iter().map(|container| container.name).collect::<Vec<_>>()
+    };
+    let ports = async || {
+        let service: k8s_openapi::api::core::v1::Service = world.api().get("shop-order").await.unwrap();
+        service.spec.unwrap().ports.unwrap().into_iter().map(|port| port.port).collect::<Vec<_>>()
+    };
+
+    world.change(json!({"services": {"order": {"containers": "Apart"}}})).await;
+    world.reason("ServicesStarting").await;
+
+    assert_eq!(containers().await, ["api", "events"]);
+    assert_eq!(ports().await, [8080, 9090, 9091]);
+
+    world.change(json!({"services": {"order": {"containers": null}}})).await;
+
+    eventually("one container again", || async {
+        let found = (containers().await, ports().await);
+        if found == (vec!["order".to_owned()], vec![8080, 9090]) { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_network_policy_that_somebody_deleted_comes_back() {
     let world = World::new().await;
     world.ready().await;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use contract::{Service, Step};
 use domain::catalogue::{Catalogue, InitialStock};
 use domain::saga::{SagaConfig, Timeouts};
@@ -68,6 +68,10 @@ pub struct Config {
     /// has the database `<name>_<service>` on the same server, created if it is missing.
     #[arg(skip = secret("DATABASE_URL"))]
     pub database_url: Option<SecretString>,
+    /// PEM file of the authorities that sign the database server's certificate. With it, connections are encrypted and
+    /// the server's name is verified, whatever the URL says; only `sslmode=verify-ca` stays as it is.
+    #[arg(long, env = "DATABASE_CA_FILE")]
+    pub database_ca_file: Option<PathBuf>,
     /// Connections to the database per service. Few are enough, because work is done in batches, and every
     /// one costs the server a process.
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=100))]
@@ -95,6 +99,10 @@ pub struct Config {
     /// its host name is by default. Two processes of one name end each other.
     #[arg(long, env = "INSTANCE")]
     pub instance: Option<String>,
+    /// Which part of the service this process runs. `api` and `events` are two processes of one service, with one
+    /// database, and together what `all` is alone.
+    #[arg(long, env = "PARTS", default_value = "all", ignore_case = true)]
+    pub parts: ServiceParts,
     /// The order service.
     #[command(flatten)]
     pub order: OrderConfig,
@@ -113,6 +121,30 @@ pub struct Config {
     /// The sales analytics.
     #[command(flatten)]
     pub order_analytics: OrderAnalyticsConfig,
+}
+
+/// Parts of a service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ServiceParts {
+    /// The whole service.
+    #[default]
+    All,
+    /// The public API, and the loops that requests need.
+    Api,
+    /// What happens to events: consumer, workers, sweepers, and the relay that publishes what both write.
+    Events,
+}
+
+impl ServiceParts {
+    /// Whether the API is among them.
+    pub fn has_api(self) -> bool {
+        matches!(self, Self::All | Self::Api)
+    }
+
+    /// Whether what happens to events is among them.
+    pub fn has_events(self) -> bool {
+        matches!(self, Self::All | Self::Events)
+    }
 }
 
 /// How a process stops. Both together must be less than the pod's `terminationGracePeriodSeconds`.
@@ -218,6 +250,9 @@ pub struct PrepareConfig {
     /// A URL whose user may create roles and databases.
     #[arg(skip = secret("ADMIN_DATABASE_URL"))]
     pub admin_database_url: Option<SecretString>,
+    /// PEM file of the authorities that sign the database server's certificate, as for the services.
+    #[arg(long, env = "DATABASE_CA_FILE")]
+    pub database_ca_file: Option<PathBuf>,
     /// A folder with one folder per service, each with a file `DATABASE_URL`.
     #[arg(long, env = "DATABASES_DIR", default_value = "/run/orderpipeline/databases")]
     pub databases_dir: PathBuf,
@@ -256,6 +291,12 @@ impl Config {
         self.kafka.connection("")?;
         self.events.registry()?;
 
+        if let Some(whole) = services.iter().find(|service| !service.spec().has_api)
+            && self.parts != ServiceParts::All
+        {
+            let reason = format!("must be all: the {whole} service has no API, and so no parts");
+            return Err(InvalidConfig::Invalid { name: "PARTS", reason });
+        }
         if services.iter().any(|service| service.spec().has_database) {
             self.database_url()?;
         }

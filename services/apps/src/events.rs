@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use contract::{Event, EventType, Service};
 use futures::FutureExt;
-use messaging::{AvroCodec, Codec, JsonCodec, Registry, RegistryConfig, RegistryCredentials};
+use messaging::{AvroCodec, Codec, Compatibility, JsonCodec, Registry, RegistryConfig, RegistryCredentials};
 use secrecy::SecretString;
+use strum::IntoEnumIterator;
 use tokio::sync::watch;
 use url::Url;
 
@@ -38,6 +39,15 @@ pub struct EventsConfig {
     /// PEM file of an authority that signs the registry's certificate, beside the system's.
     #[arg(long, env = "SCHEMA_REGISTRY_CA_FILE")]
     pub schema_registry_ca_file: Option<PathBuf>,
+    /// Which new versions of schemas the registry is to refuse: those that are not NONE, BACKWARD, BACKWARD_TRANSITIVE,
+    /// FORWARD, FORWARD_TRANSITIVE, FULL or FULL_TRANSITIVE with those before.
+    #[arg(long, env = "SCHEMA_REGISTRY_COMPATIBILITY", default_value_t, value_parser = compatibility)]
+    pub schema_registry_compatibility: Compatibility,
+}
+
+fn compatibility(text: &str) -> Result<Compatibility, String> {
+    let known = || Compatibility::iter().map(|level| level.to_string()).collect::<Vec<_>>().join(", ");
+    text.parse().map_err(|_unknown| format!("it is none of {}", known()))
 }
 
 /// The format of events on the wire.
@@ -85,7 +95,8 @@ impl EventsConfig {
             }
         };
         let (url, ca_file) = (url.to_string(), self.schema_registry_ca_file.clone());
-        Ok(Some(RegistryConfig { url, credentials, ca_file }))
+        let compatibility = self.schema_registry_compatibility;
+        Ok(Some(RegistryConfig { url, credentials, ca_file, compatibility }))
     }
 
     /// What `service` writes and reads events by, with its topics behind `prefix`. In Avro its schemas are
@@ -142,6 +153,7 @@ mod tests {
             schema_registry_username: None,
             schema_registry_password: None,
             schema_registry_ca_file: None,
+            schema_registry_compatibility: Compatibility::default(),
         }
     }
 

@@ -21,6 +21,7 @@ pub mod admin;
 pub mod amount;
 pub mod body;
 pub mod config;
+pub mod database;
 pub mod events;
 pub mod health;
 pub mod http;
@@ -36,6 +37,7 @@ mod rows;
 pub mod runtime;
 pub mod service;
 pub mod shipping;
+mod stage;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;

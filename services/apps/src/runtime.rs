@@ -9,26 +9,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use contract::Service;
 use futures::FutureExt;
 use messaging::streams::{self, Streams};
 use messaging::{ConsumerState, Messaging};
-use secrecy::ExposeSecret;
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Exposition};
-use crate::config::Config;
+use crate::config::{Config, ServiceParts};
+use crate::database;
 use crate::health::{self, Check, Health, Phase};
 use crate::http;
 use crate::provider::simulator::{self, Simulators};
 use crate::service::{self, Context, Parts, Role, StreamContext, StreamRole};
+use crate::stage::Stage;
 use crate::telemetry::LogLevel;
 
 /// How long a query waits for a connection: shorter than any caller waits for an answer.
@@ -56,47 +56,6 @@ pub struct Start {
     http_metrics: http::Metrics,
     /// Several services in this process: each has its own port and database.
     together: bool,
-}
-
-/// Parts of a process that stop together.
-#[derive(Default)]
-struct Stage {
-    stop: CancellationToken,
-    tasks: JoinSet<(String, Result<()>)>,
-}
-
-impl Stage {
-    fn spawn(&mut self, name: String, work: impl Future<Output = Result<()>> + Send + 'static) {
-        self.tasks.spawn(async move { (name, work.await) });
-    }
-
-    /// Waits for a part to end, which none does by itself. Never returns while the stage is empty.
-    async fn failure(&mut self) -> anyhow::Error {
-        match self.tasks.join_next().await {
-            Some(Ok((name, Ok(())))) => anyhow::anyhow!("{name} ended by itself"),
-            Some(Ok((name, Err(error)))) => error.context(format!("{name} failed")),
-            Some(Err(panicked)) => anyhow::Error::new(panicked).context("a part of the process panicked"),
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Stops all parts and waits for them until `deadline`.
-    async fn drain(&mut self, deadline: Instant) {
-        self.stop.cancel();
-        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.tasks.join_next()).await {
-            match ended {
-                Ok((name, Ok(()))) => tracing::debug!("{name} has stopped"),
-                Ok((name, Err(error))) => {
-                    tracing::warn!(error = format!("{error:#}"), "{name} failed to stop")
-                }
-                Err(error) => tracing::warn!(error = %error, "a part of the process panicked while stopping"),
-            }
-        }
-        if !self.tasks.is_empty() {
-            tracing::warn!(left = self.tasks.len(), "parts of the process did not stop in time");
-            self.tasks.shutdown().await;
-        }
-    }
 }
 
 /// A service that runs.
@@ -203,8 +162,10 @@ impl Process {
         // Requests and events first: what they write still needs the loops (which answer them) and the relay.
         self.drain_each(|running| &mut running.front, deadline).await;
         self.drain_each(|running| &mut running.loops, deadline).await;
-        let pools = || self.services.iter().filter_map(|running| running.pool.as_ref());
-        futures::future::join_all(pools().map(|pool| flush(pool, deadline))).await;
+        let pools = self.services.iter().filter_map(|running| running.pool.as_ref());
+        // Where others publish, there is nothing to wait for.
+        let published = pools.clone().filter(|_| self.config.parts.has_events());
+        futures::future::join_all(published.map(|pool| flush(pool, deadline))).await;
         self.drain_each(|running| &mut running.relay, deadline).await;
         let pools = self.services.iter().filter_map(|running| running.pool.as_ref());
         futures::future::join_all(pools.map(PgPool::close)).await;
@@ -244,17 +205,32 @@ impl Start {
         for task in tasks {
             loops.spawn(format!("{service}: {}", task.name), task.run.map(Ok));
         }
-        let (publisher, stop) = (messaging.clone(), relay.stop.clone());
-        relay.spawn(format!("{service}: relay"), async move { publisher.relay(stop).map(Ok).await });
-        let (topics, stop) = (service.subscriptions(&self.config.saga_steps), front.stop.clone());
-        front.spawn(format!("{service}: consumer"), async move {
-            Ok(messaging.consume(&topics, handler, stop).await?)
-        });
-        let http = match routes {
-            Some(routes) => Some(self.serve(service, routes, &mut front).await?),
-            None => None,
-        };
+        self.publish(service, messaging.clone(), &mut relay);
+        if self.config.parts.has_events() {
+            let (topics, stop) = (service.subscriptions(&self.config.saga_steps), front.stop.clone());
+            front.spawn(format!("{service}: consumer"), async move {
+                Ok(messaging.consume(&topics, handler, stop).await?)
+            });
+        }
+        let http = self.serve(service, routes, &mut front).await?;
         Ok(Running { service, http, pool: Some(pool), front, loops, relay })
+    }
+
+    /// Has what is written to the outbox published, by this process or by one that runs what happens to events.
+    fn publish(&self, service: Service, messaging: Messaging, relay: &mut Stage) {
+        let stop = relay.stop.clone();
+        match self.config.parts {
+            ServiceParts::All => {
+                relay.spawn(format!("{service}: relay"), async move { messaging.relay(stop).map(Ok).await });
+            }
+            ServiceParts::Events => {
+                let publishing = async move { messaging.relay_for_others(stop).map(Ok).await };
+                relay.spawn(format!("{service}: relay"), publishing);
+            }
+            ServiceParts::Api => {
+                relay.spawn(format!("{service}: bell"), async move { messaging.ring(stop).map(Ok).await });
+            }
+        }
     }
 
     /// Starts the service `R` of streams.
@@ -268,7 +244,6 @@ impl Start {
         let codec = self.config.events.codec(service, &kafka.topic_prefix, &self.health).await?;
         let streams =
             Streams::new(kafka, service, &self.config.instance(), &self.streams_metrics).with_codec(codec);
-        self.health.depend_on(format!("{service}.stream"), consumer(streams.state()));
         let context = StreamContext {
             config: self.config.clone(),
             streams: streams.clone(),
@@ -279,21 +254,18 @@ impl Start {
         for task in tasks {
             loops.spawn(format!("{service}: {}", task.name), task.run.map(Ok));
         }
-        let stop = front.stop.clone();
-        front.spawn(format!("{service}: stream"), async move { Ok(streams.run(handler, stop).await?) });
-        let http = match routes {
-            Some(routes) => Some(self.serve(service, routes, &mut front).await?),
-            None => None,
-        };
+        if self.config.parts.has_events() {
+            self.health.depend_on(format!("{service}.stream"), consumer(streams.state()));
+            let stop = front.stop.clone();
+            front.spawn(format!("{service}: stream"), async move { Ok(streams.run(handler, stop).await?) });
+        }
+        let http = self.serve(service, routes, &mut front).await?;
         Ok(Running { service, http, pool: None, front, loops, relay: Stage::default() })
     }
 
     async fn connect(&self, service: Service) -> Result<PgPool> {
-        let url = self.config.database_url()?.expose_secret();
-        // The parser's error repeats the URL, which is a secret.
-        let Ok(mut options) = url.parse::<PgConnectOptions>() else {
-            bail!("DATABASE_URL is no PostgreSQL URL")
-        };
+        let ca_file = self.config.database_ca_file.as_deref();
+        let mut options = database::options(self.config.database_url()?, ca_file).context("DATABASE_URL")?;
         if self.together {
             let name = format!("{}_{service}", options.get_database().unwrap_or("orders"));
             crate::prepare_database::create_if_missing(&options, &name).await?;
@@ -316,11 +288,20 @@ impl Start {
         let kafka = self.config.kafka.connection(&format!("orders-{service}"))?;
         let codec = self.config.events.codec(service, &kafka.topic_prefix, &self.health).await?;
         let messaging = Messaging::with_codec(kafka, service, pool.clone(), codec, &self.messaging_metrics)?;
-        self.health.depend_on(format!("{service}.consumer"), consumer(messaging.consumer_state()));
+        if self.config.parts.has_events() {
+            self.health.depend_on(format!("{service}.consumer"), consumer(messaging.consumer_state()));
+        }
         Ok(messaging)
     }
 
-    async fn serve(&self, service: Service, routes: axum::Router, front: &mut Stage) -> Result<SocketAddr> {
+    /// Serves `routes`, where there are any and the API is this process's part; answers with the address.
+    async fn serve(
+        &self,
+        service: Service,
+        routes: Option<axum::Router>,
+        front: &mut Stage,
+    ) -> Result<Option<SocketAddr>> {
+        let Some(routes) = routes.filter(|_| self.config.parts.has_api()) else { return Ok(None) };
         let mut address = self.config.http_addr;
         // Port 0 lets the system choose, for each service anew.
         if self.together && address.port() != 0 {
@@ -332,7 +313,7 @@ impl Start {
         let serving = http::serve(listener, routes, front.stop.clone());
         front.spawn(format!("{service}: http"), async move { Ok(serving.await?) });
         tracing::info!(address = %address, "the {service} service is served at {address}");
-        Ok(address)
+        Ok(Some(address))
     }
 }
 

@@ -13,7 +13,7 @@ use sqlx::migrate::Migrator;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Exposition;
-use crate::config::Config;
+use crate::config::{Config, ServiceParts};
 use crate::health::Health;
 use crate::provider::simulator::Simulators;
 use crate::runtime::{Running, Start};
@@ -92,7 +92,59 @@ pub struct Parts<H> {
     /// The service's public API; none: no HTTP server is started.
     pub routes: Option<Router>,
     /// Loops that run as long as the service.
-    pub tasks: Vec<Task>,
+    pub tasks: Tasks,
+}
+
+/// The loops of a service, of which a process runs those that belong to its parts.
+pub struct Tasks {
+    parts: ServiceParts,
+    all: Vec<Task>,
+}
+
+impl Tasks {
+    /// None yet, in a process that runs `parts`.
+    pub fn of(parts: ServiceParts) -> Self {
+        Self { parts, all: Vec::new() }
+    }
+
+    /// Adds a loop that requests need. It is not made where there is no API.
+    #[must_use]
+    pub fn api<F>(self, name: &'static str, run: impl FnOnce() -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let is_ours = self.parts.has_api();
+        self.with(is_ours, name, run)
+    }
+
+    /// Adds a loop that belongs to what happens to events. It is not made where nothing does, nor is its pulse.
+    #[must_use]
+    pub fn events<F>(self, name: &'static str, run: impl FnOnce() -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let is_ours = self.parts.has_events();
+        self.with(is_ours, name, run)
+    }
+
+    fn with<F>(mut self, is_ours: bool, name: &'static str, run: impl FnOnce() -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if is_ours {
+            self.all.push(Task { name, run: Box::pin(run()) });
+        }
+        self
+    }
+}
+
+impl IntoIterator for Tasks {
+    type Item = Task;
+    type IntoIter = std::vec::IntoIter<Task>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.all.into_iter()
+    }
 }
 
 /// A loop of a service. It ends when [`Context::shutdown`] fires, and never before.
@@ -101,13 +153,6 @@ pub struct Task {
     pub name: &'static str,
     /// The loop.
     pub run: BoxFuture<'static, ()>,
-}
-
-impl Task {
-    /// Names a loop.
-    pub fn new(name: &'static str, run: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { name, run: Box::pin(run) }
-    }
 }
 
 /// Starts `service`: the one place that knows which type is which service.

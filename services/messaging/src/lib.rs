@@ -69,7 +69,7 @@ pub mod replay;
 pub mod streams;
 mod tls;
 
-pub use avro::{AvroCodec, Registry, RegistryConfig, RegistryCredentials, RegistryError};
+pub use avro::{AvroCodec, Compatibility, Registry, RegistryConfig, RegistryCredentials, RegistryError};
 pub use codec::{Codec, EncodeError, JsonCodec};
 pub use config::{ClientCertificate, GroupProtocol, KafkaConfig, Sasl, Security, Tls};
 pub use consumer::{ConsumeError, ConsumerOptions, ConsumerState};

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::codec::{Codec, JsonCodec};
 use crate::consumer::{self, ConsumeError, ConsumerOptions, ConsumerState, Wiring};
 use crate::metrics::ServiceMetrics;
-use crate::outbox::Relay;
+use crate::outbox::{Relay, bell};
 use crate::producer::SetupError;
 use crate::replay::{self, ReplayError};
 use crate::{Handler, KafkaConfig, Metrics, Outbox, Producer};
@@ -144,8 +144,22 @@ impl Messaging {
     /// it in every replica: they share the work and take over from each other. End it after
     /// [`Messaging::consume`], so that what the last batch emitted leaves as well.
     pub async fn relay(&self, shutdown: CancellationToken) {
+        self.new_relay().run(shutdown).await;
+    }
+
+    /// As [`Messaging::relay`], where processes that do not publish write to the outbox as well: what they
+    /// [ring](Messaging::ring) for is published at once. It costs a connection to the database.
+    pub async fn relay_for_others(&self, shutdown: CancellationToken) {
+        self.new_relay().run_for_others(shutdown).await;
+    }
+
+    /// In place of [`Messaging::relay`], in a process that writes to the outbox and does not publish: tells those that
+    /// do ([`Messaging::relay_for_others`]) of what was written, until `shutdown`.
+    pub async fn ring(&self, shutdown: CancellationToken) {
+        bell::ring_until(&self.pool, &self.outbox, &shutdown).await;
+    }
+
+    fn new_relay(&self) -> Relay {
         Relay::new(self.pool.clone(), self.producer.clone(), self.outbox.clone(), self.metrics.clone())
-            .run(shutdown)
-            .await;
     }
 }

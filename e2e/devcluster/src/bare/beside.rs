@@ -87,6 +87,7 @@ pub fn postgres_to_start(components: &Components) -> Option<PostgresOptions> {
         bind: node_ip(),
         port: POSTGRES_PORT,
         durability: Durability::CrashOfServerOnly,
+        tls: None,
     })
 }
 

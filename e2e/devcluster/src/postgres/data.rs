@@ -12,6 +12,7 @@ use rand::Rng;
 use rand::distr::Alphanumeric;
 
 use super::{ADMIN_USER, Durability, PostgresOptions};
+use crate::pki::Tls;
 use crate::process::{Launcher, run};
 use crate::tempdir::TempDir;
 use crate::tools::cached;
@@ -58,6 +59,22 @@ pub fn reachable_dir(preferred: &Path) -> PathBuf {
     let components = preferred.components().filter_map(|component| component.as_os_str().to_str());
     let name: Vec<&str> = components.filter(|component| *component != "/").collect();
     Path::new("/var/tmp").join(format!("devcluster-{}", name.join("-")))
+}
+
+/// What makes the server speak TLS. It refuses a key that others can read, and may not be able to read ours: so it gets
+/// copies of its own, each time it starts.
+pub(super) fn tls_arguments(dir: &Path, tls: &Tls) -> Result<Vec<String>> {
+    let owner = fs::metadata(dir)?;
+    let mut arguments = vec!["-c".to_owned(), "ssl=on".to_owned()];
+    for (setting, from) in [("ssl_cert_file", &tls.certificate), ("ssl_key_file", &tls.key)] {
+        let copy = dir.join(setting);
+        let text = fs::read(from).with_context(|| format!("could not read {}", from.display()))?;
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&copy)?;
+        file.write_all(&text)?;
+        chown(&copy, Some(owner.uid()), Some(owner.gid()))?;
+        arguments.extend(["-c".to_owned(), format!("{setting}={}", copy.display())]);
+    }
+    Ok(arguments)
 }
 
 /// Creates the server's data unless it is there, and returns the administrator's password.

@@ -12,13 +12,15 @@ use url::Url;
 
 use super::principals::Identities;
 use super::validate::{ValidPipeline, ValidService};
-use crate::build::database_job::DatabaseAdmin;
+use crate::build::database_job::{DatabaseAdmin, DatabaseAuthority};
 use crate::build::labels::PipelineId;
 use crate::build::secret::DATABASE_URL;
 use crate::build::workload::{Access, Certificate, Credentials, KafkaIdentity, short_hex};
 use crate::controller::clusters::Connection;
 use crate::controller::endpoint::Endpoint;
 use crate::controller::secrets::Contents;
+use crate::crd::ca_secret_ref::CaSecretRef;
+use crate::crd::events::LoginRef;
 
 /// The Secrets of a pipeline's namespace that were looked for, by name; those that are not there are missing.
 pub type Secrets = BTreeMap<String, Arc<Contents>>;
@@ -81,12 +83,17 @@ pub struct PipelineAccess {
 }
 
 const REGISTRY: &str = "events.schemaRegistry.secretRef";
+const REGISTRY_TRUST: &str = "events.schemaRegistry.caSecretRef";
 
 /// The names of the Secrets that the pipeline's spec refers to, those for Kafka left out
 /// ([`endpoint::secrets`](crate::controller::endpoint::secrets)).
 pub fn referenced(pipeline: &crate::crd::OrderPipelineSpec) -> impl Iterator<Item = String> {
-    let registry = pipeline.events.schema_registry.iter().filter_map(|registry| registry.secret_ref.as_ref());
-    registry.map(|from| from.name.clone()).chain([pipeline.database.admin_url().name])
+    let registry = pipeline.events.schema_registry.iter();
+    let login = registry.clone().filter_map(|registry| registry.secret_ref.as_ref()).map(|from| &from.name);
+    let ca = registry.filter_map(|registry| registry.ca_secret_ref.as_ref()).map(|from| &from.name);
+    let database = [pipeline.database.admin_url().name].into_iter();
+    let database = database.chain(pipeline.database.authority().map(|from| from.name));
+    login.chain(ca).cloned().chain(database)
 }
 
 /// What each service of `pipeline` may know. `passwords` holds one for each of its services that has a database,
@@ -108,22 +115,18 @@ pub fn resolve(
     };
     let kafka_ca =
         tls(&connection.options.security).and_then(|tls| tls.ca_pem.clone()).map(SecretString::from);
-    let registry = pipeline.events.schema_registry.as_ref().and_then(|registry| registry.secret_ref.as_ref());
-    let registry_credentials = match registry {
-        Some(from) => Some(Credentials {
-            username: value(secrets, REGISTRY, &from.name, &from.username_key)?,
-            password: value(secrets, REGISTRY, &from.name, &from.password_key)?,
-        }),
-        None => None,
-    };
+    let (registry_credentials, registry_ca) = registry(pipeline, secrets)?;
     let (admin, url) = admin(pipeline, secrets)?;
+    let database_ca = admin.authority.as_ref().map(|authority| authority.certificates.clone());
     let services = pipeline.services.iter().map(|ValidService { service, .. }| {
         let url_with = |password| database_url(&url, &database_name(&pipeline.id, *service), password);
         let access = Access {
             database_url: passwords.get(service).map(url_with),
+            database_ca: passwords.get(service).and(database_ca.clone()),
             kafka: identities.get(service).unwrap_or(&shared).clone(),
             kafka_ca: kafka_ca.clone(),
             registry_credentials: registry_credentials.clone(),
+            registry_ca: registry_ca.clone(),
         };
         (*service, access)
     });
@@ -171,7 +174,12 @@ fn admin(pipeline: &ValidPipeline, secrets: &Secrets) -> Result<(DatabaseAdmin, 
         key: from.key.clone(),
         expected: "a URL such as postgres://user:password@host:5432/postgres",
     })?;
-    Ok((DatabaseAdmin { secret: from, url: text, image: pipeline.image.clone() }, url))
+    let authority = pipeline.database.authority().map(|secret| {
+        let certificates = certificates(secrets, pipeline.database.authority_field(), &secret)?;
+        Ok::<_, Unusable>(DatabaseAuthority { secret, certificates })
+    });
+    let authority = authority.transpose()?;
+    Ok((DatabaseAdmin { secret: from, url: text, authority, image: pipeline.image.clone() }, url))
 }
 
 fn value(secrets: &Secrets, field: &'static str, secret: &str, key: &str) -> Result<SecretString, Unusable> {
@@ -188,6 +196,41 @@ fn value(secrets: &Secrets, field: &'static str, secret: &str, key: &str) -> Res
         key: key.to_owned(),
         expected: "text",
     })
+}
+
+/// As whom services speak to the schema registry, and whom they trust there.
+fn registry(
+    pipeline: &ValidPipeline,
+    secrets: &Secrets,
+) -> Result<(Option<Credentials>, Option<SecretString>), Unusable> {
+    let Some(registry) = &pipeline.events.schema_registry else { return Ok((None, None)) };
+    let login = |from: &LoginRef| {
+        Ok::<_, Unusable>(Credentials {
+            username: value(secrets, REGISTRY, &from.name, &from.username_key)?,
+            password: value(secrets, REGISTRY, &from.name, &from.password_key)?,
+        })
+    };
+    let trusted = |from| certificates(secrets, REGISTRY_TRUST, from);
+    let ca = registry.ca_secret_ref.as_ref().map(trusted).transpose()?;
+    Ok((registry.secret_ref.as_ref().map(login).transpose()?, ca))
+}
+
+/// The certificates that a spec has services trust. Whether they are any good, only who connects can tell.
+fn certificates(
+    secrets: &Secrets,
+    field: &'static str,
+    from: &CaSecretRef,
+) -> Result<SecretString, Unusable> {
+    let text = value(secrets, field, &from.name, &from.key)?;
+    if !text.expose_secret().contains("-----BEGIN CERTIFICATE-----") {
+        return Err(Unusable::Malformed {
+            secret: from.name.clone(),
+            field,
+            key: from.key.clone(),
+            expected: "a certificate in PEM",
+        });
+    }
+    Ok(text)
 }
 
 /// The admin's URL with the service's own role, password and database; TLS settings stay as they are.

@@ -12,15 +12,17 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use super::access::PipelineAccess;
 use super::validate::{ValidPipeline, ValidService};
 use crate::build::autoscaler::{Autoscaler, Keda};
-use crate::build::secret::{KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY};
-use crate::build::workload::{ADMIN_PORT, Access, HTTP_PORT, KAFKA_DIR, Reading, Workload};
+use crate::build::secret::{DATABASE_CA, KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY, REGISTRY_CA};
+use crate::build::workload::{
+    ADMIN_PORT, Access, DATABASE_CA_FILE, HTTP_PORT, KAFKA_DIR, Reading, TRUST_DIR, Workload,
+};
 use crate::build::{
     autoscaler, config_map, database_job, deployment, disruption_budget, network_policy, secret, service,
     service_account, topic,
 };
 use crate::controller::endpoint::Endpoint;
 use crate::crd::KafkaTopic;
-use crate::crd::events::Format;
+use crate::crd::events::{Compatibility, Format};
 
 /// What a pipeline should have.
 pub struct Plan {
@@ -119,6 +121,7 @@ fn workload(pipeline: &ValidPipeline, valid: &ValidService, kafka: &Endpoint, ac
         replicas: valid.replicas,
         autoscaling: valid.autoscaling,
         reading: reading(pipeline, kafka, valid.service),
+        containers: valid.containers,
         resources: valid.resources.clone(),
         settings: settings(pipeline, valid, kafka, access),
         extra_env: valid.env.clone(),
@@ -153,13 +156,10 @@ fn settings(
         ("TOPIC_PREFIX", pipeline.topic_defaults.prefix.clone()),
     ]);
     settings.extend(kafka_settings(kafka, access));
-    // Nothing is said of the default, so that pipelines without a registry do not know of one.
-    if let Some(registry) = &pipeline.events.schema_registry {
-        settings.insert("SCHEMA_REGISTRY_URL", registry.url.clone());
+    if access.database_ca.is_some() {
+        settings.insert(DATABASE_CA_FILE, format!("{TRUST_DIR}/{DATABASE_CA}"));
     }
-    if pipeline.events.format == Format::Avro {
-        settings.insert("EVENTS_FORMAT", "avro".to_owned());
-    }
+    settings.extend(events_settings(pipeline, access));
     // Only those that the saga concerns: the others would roll for nothing when it changes.
     let saga = &pipeline.saga;
     if valid.service == Service::Order || valid.service.spec().saga_step.is_some() {
@@ -175,6 +175,25 @@ fn settings(
     }
     settings.extend(valid.config.clone());
     settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// How events are written. Nothing is said of the defaults, so that pipelines without a registry do not know of one.
+fn events_settings(pipeline: &ValidPipeline, access: &Access) -> BTreeMap<&'static str, String> {
+    let mut settings = BTreeMap::new();
+    if let Some(registry) = &pipeline.events.schema_registry {
+        settings.insert("SCHEMA_REGISTRY_URL", registry.url.clone());
+    }
+    if pipeline.events.compatibility != Compatibility::default() {
+        settings
+            .insert("SCHEMA_REGISTRY_COMPATIBILITY", <&str>::from(pipeline.events.compatibility).to_owned());
+    }
+    if access.registry_ca.is_some() {
+        settings.insert("SCHEMA_REGISTRY_CA_FILE", format!("{TRUST_DIR}/{REGISTRY_CA}"));
+    }
+    if pipeline.events.format == Format::Avro {
+        settings.insert("EVENTS_FORMAT", "avro".to_owned());
+    }
+    settings
 }
 
 /// How a service connects to Kafka.

@@ -10,8 +10,10 @@ use super::validate::{Problem, ValidService};
 use crate::build::secret::{
     DATABASE_URL, KAFKA_PASSWORD, KAFKA_USERNAME, REGISTRY_PASSWORD, REGISTRY_USERNAME,
 };
-use crate::build::workload::{Autoscaling, default_replicas, default_resources, settings_of};
-use crate::crd::order_pipeline::{OrderPipelineSpec, ServiceSettings};
+use crate::build::workload::{
+    Autoscaling, DATABASE_CA_FILE, default_replicas, default_resources, settings_of,
+};
+use crate::crd::order_pipeline::{Containers, OrderPipelineSpec, ServiceSettings};
 
 /// The services that are enabled, in the order of the roster. Those that are not are checked as well: whoever
 /// enables one shall not find it broken.
@@ -22,6 +24,7 @@ pub(super) fn validate(spec: &OrderPipelineSpec, problems: &mut Vec<Problem>) ->
         let Some(settings) = spec.services.get(service.name()) else { continue };
         let config = config(*service, settings, problems);
         check_env(*service, settings, &config, problems);
+        check_containers(*service, settings, problems);
         let replicas = default_replicas(spec.profile);
         let autoscaling = autoscaling(*service, settings, replicas, problems);
         if settings.enabled {
@@ -29,6 +32,7 @@ pub(super) fn validate(spec: &OrderPipelineSpec, problems: &mut Vec<Problem>) ->
                 service: *service,
                 replicas: settings.replicas.unwrap_or(replicas),
                 autoscaling,
+                containers: settings.containers,
                 resources: settings.resources.clone().unwrap_or_else(|| default_resources(spec.profile)),
                 config,
                 env: settings.env.clone(),
@@ -73,6 +77,15 @@ fn names_cpu(resources: &ResourceRequirements) -> bool {
     [&resources.requests, &resources.limits].into_iter().flatten().any(|some| some.contains_key("cpu"))
 }
 
+fn check_containers(service: Service, settings: &ServiceSettings, problems: &mut Vec<Problem>) {
+    if settings.containers == Containers::Apart && !service.spec().has_api {
+        problems.push(Problem::new(
+            format!("services.{service}.containers"),
+            "is Apart, but the service has no API to be apart from; remove it",
+        ));
+    }
+}
+
 fn check_names(spec: &OrderPipelineSpec, problems: &mut Vec<Problem>) {
     for name in spec.services.keys().filter(|name| name.parse::<Service>().is_err()) {
         let names: Vec<&str> = Service::ALL.iter().map(|service| service.name()).collect();
@@ -113,9 +126,10 @@ fn config(
 }
 
 /// Variables that the operator sets for every service; what each means stands in the services' own help.
-const OURS: [&str; 22] = [
+const OURS: [&str; 26] = [
     "ADMIN_ADDR",
     "ADMIN_DATABASE_URL",
+    DATABASE_CA_FILE,
     DATABASE_URL,
     "EVENTS_FORMAT",
     "HTTP_ADDR",
@@ -127,11 +141,14 @@ const OURS: [&str; 22] = [
     "KAFKA_SASL_MECHANISM",
     "KAFKA_SECURITY_PROTOCOL",
     KAFKA_USERNAME,
+    "PARTS",
     "PIPELINE",
     "SAGA_DELIVERY_TIMEOUT",
     "SAGA_NOTIFICATION_TIMEOUT",
     "SAGA_STEPS",
     "SAGA_STEP_TIMEOUT",
+    "SCHEMA_REGISTRY_CA_FILE",
+    "SCHEMA_REGISTRY_COMPATIBILITY",
     REGISTRY_PASSWORD,
     "SCHEMA_REGISTRY_URL",
     REGISTRY_USERNAME,

@@ -144,6 +144,10 @@ fn passwords() -> BTreeMap<Service, SecretString> {
     "services: {order: {autoscaling: {maxReplicas: 3, targetLag: 100}, resources: {requests: {memory: 64Mi}}}}",
     "spec.services.order.autoscaling.targetLag needs resources.requests.cpu, because KEDA scales by CPU as well"
 )]
+#[case::apart_from_nothing(
+    "services: {notification: {containers: Apart}}",
+    "spec.services.notification.containers is Apart, but the service has no API to be apart from; remove it"
+)]
 #[case::step_timeout(
     "saga: {stepTimeout: soon}",
     "spec.saga.stepTimeout is \"soon\"; write a duration such as 30s, 12h or 7d"
@@ -307,6 +311,8 @@ fn dead_letters_are_kept_for_two_weeks_however_old_their_events() {
 #[case::the_saga("saga: {stepTimeout: 5s}", &[Service::Order])]
 #[case::the_broker("kafka: {bootstrap: {servers: 'other:9092'}}", &[Service::Order, Service::Inventory, Service::Notification])]
 #[case::the_format("events: {format: Avro, schemaRegistry: {url: 'http://registry'}}", &[Service::Order, Service::Inventory, Service::Notification])]
+#[case::the_compatibility("events: {compatibility: Full}", &[Service::Order, Service::Inventory, Service::Notification])]
+#[case::the_containers("services: {order: {containers: Apart}}", &[Service::Order])]
 #[case::scaling("services: {order: {replicas: 9}}", &[])]
 fn only_pods_roll_whose_configuration_changed(#[case] change: &str, #[case] rolled: &[Service]) {
     let templates = |change: &str| {

@@ -17,7 +17,7 @@ use crate::build::topic::{TopicDefaults, WantedTopic};
 use crate::build::workload::Autoscaling;
 use crate::crd::events::{EventsSpec, Format};
 use crate::crd::kafka_ref::{Bootstrap, KafkaRef, Mechanism, Security};
-use crate::crd::order_pipeline::{AccessMode, DatabaseSpec, OrderPipelineSpec};
+use crate::crd::order_pipeline::{AccessMode, Containers, DatabaseSpec, OrderPipelineSpec};
 
 /// A spec that makes sense, every default filled in.
 #[derive(Clone, Debug)]
@@ -60,7 +60,9 @@ pub struct ValidService {
     pub replicas: i32,
     /// How its load decides on the number of pods, where it does.
     pub autoscaling: Option<Autoscaling>,
-    /// CPU and memory of each.
+    /// What the containers of each run.
+    pub containers: Containers,
+    /// CPU and memory of each container.
     pub resources: ResourceRequirements,
     /// Settings by environment variable.
     pub config: BTreeMap<&'static str, String>,

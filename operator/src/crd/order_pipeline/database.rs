@@ -6,10 +6,21 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-/// The PostgreSQL server that holds one database per service: exactly one of `secretRef` and `cloudNativePG`.
+use crate::crd::ca_secret_ref::CaSecretRef;
+
+/// The PostgreSQL server that holds one database per service, and whom to trust there.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(try_from = "Fields", into = "Fields")]
-pub enum DatabaseSpec {
+pub struct DatabaseSpec {
+    /// The server.
+    pub server: DatabaseServer,
+    /// The authorities that signed its certificate, where the spec names them.
+    pub ca_secret_ref: Option<CaSecretRef>,
+}
+
+/// A PostgreSQL server.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DatabaseServer {
     /// A server given by a URL.
     SecretRef(SecretKeyRef),
     /// A server that CloudNativePG runs.
@@ -33,28 +44,36 @@ struct Fields {
     /// and databases.
     #[serde(default, rename = "cloudNativePG", skip_serializing_if = "Option::is_none")]
     cloud_native_pg: Option<CloudNativePg>,
+    /// Secret with the certificates of the authority that signed the server's. With it, whoever connects insists on TLS
+    /// and on the server's name (`sslmode=verify-full`, unless the URL says `verify-ca`). Default: with `cloudNativePG`
+    /// the Secret `<cluster>-ca`, which CloudNativePG makes; with `secretRef` none, so that the URL alone decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ca_secret_ref: Option<CaSecretRef>,
 }
 
 impl TryFrom<Fields> for DatabaseSpec {
     type Error = &'static str;
 
     fn try_from(fields: Fields) -> Result<Self, Self::Error> {
-        match (fields.secret_ref, fields.cloud_native_pg) {
-            (Some(secret), None) => Ok(Self::SecretRef(secret)),
-            (None, Some(cluster)) => Ok(Self::CloudNativePg(cluster)),
+        let server = match (fields.secret_ref, fields.cloud_native_pg) {
+            (Some(secret), None) => DatabaseServer::SecretRef(secret),
+            (None, Some(cluster)) => DatabaseServer::CloudNativePg(cluster),
             (None, None) | (Some(_), Some(_)) => {
-                Err("exactly one of secretRef and cloudNativePG is to be named")
+                return Err("exactly one of secretRef and cloudNativePG is to be named");
             }
-        }
+        };
+        Ok(Self { server, ca_secret_ref: fields.ca_secret_ref })
     }
 }
 
 impl From<DatabaseSpec> for Fields {
-    fn from(database: DatabaseSpec) -> Self {
-        match database {
-            DatabaseSpec::SecretRef(secret) => Self { secret_ref: Some(secret), ..Self::default() },
-            DatabaseSpec::CloudNativePg(cluster) => {
-                Self { cloud_native_pg: Some(cluster), ..Self::default() }
+    fn from(DatabaseSpec { server, ca_secret_ref }: DatabaseSpec) -> Self {
+        match server {
+            DatabaseServer::SecretRef(secret) => {
+                Self { secret_ref: Some(secret), ca_secret_ref, ..Self::default() }
+            }
+            DatabaseServer::CloudNativePg(cluster) => {
+                Self { cloud_native_pg: Some(cluster), ca_secret_ref, ..Self::default() }
             }
         }
     }
@@ -82,21 +101,37 @@ pub struct CloudNativePg {
 impl DatabaseSpec {
     /// Where the administrator's URL stands.
     pub fn admin_url(&self) -> SecretKeyRef {
-        match self {
-            Self::SecretRef(secret) => secret.clone(),
+        match &self.server {
+            DatabaseServer::SecretRef(secret) => secret.clone(),
             // As CloudNativePG names what it makes.
-            Self::CloudNativePg(CloudNativePg { cluster }) => {
+            DatabaseServer::CloudNativePg(CloudNativePg { cluster }) => {
                 SecretKeyRef { name: format!("{cluster}-superuser"), key: "uri".to_owned() }
             }
         }
     }
 
-    /// The field, as a path below `spec`.
-    pub fn field(&self) -> &'static str {
-        match self {
-            Self::SecretRef(_) => "database.secretRef",
-            Self::CloudNativePg(_) => "database.cloudNativePG",
+    /// Where the authorities stand that the server's certificate has to be signed by.
+    pub fn authority(&self) -> Option<CaSecretRef> {
+        match (&self.ca_secret_ref, &self.server) {
+            (Some(named), _) => Some(named.clone()),
+            (None, DatabaseServer::CloudNativePg(CloudNativePg { cluster })) => {
+                Some(CaSecretRef { name: format!("{cluster}-ca"), key: "ca.crt".to_owned() })
+            }
+            (None, DatabaseServer::SecretRef(_)) => None,
         }
+    }
+
+    /// The field that leads to [`DatabaseSpec::admin_url`], as a path below `spec`.
+    pub fn field(&self) -> &'static str {
+        match &self.server {
+            DatabaseServer::SecretRef(_) => "database.secretRef",
+            DatabaseServer::CloudNativePg(_) => "database.cloudNativePG",
+        }
+    }
+
+    /// The field that leads to [`DatabaseSpec::authority`], as a path below `spec`.
+    pub fn authority_field(&self) -> &'static str {
+        if self.ca_secret_ref.is_some() { "database.caSecretRef" } else { self.field() }
     }
 }
 

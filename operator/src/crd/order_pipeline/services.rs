@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{EnvVar, ResourceRequirements};
 use kube::KubeSchema;
 use kube::core::Rule;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How one service runs.
@@ -32,7 +33,12 @@ pub struct ServiceSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<Autoscaling>,
 
-    /// CPU and memory of each pod. Default: by profile.
+    /// Whether each pod runs the service in one container, or its API in one and all that happens to events in another:
+    /// then neither stops the other when it fails or needs too much memory. Only for services with an API.
+    #[serde(default, skip_serializing_if = "Containers::is_default")]
+    pub containers: Containers,
+
+    /// CPU and memory of each pod; where its containers are Apart, of each of the two. Default: by profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
 
@@ -50,6 +56,23 @@ pub struct ServiceSettings {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub config: BTreeMap<String, String>,
+}
+
+/// What the containers of a pod run.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Containers {
+    /// One runs the whole service.
+    #[default]
+    Together,
+    /// `api` answers requests, `events` does all else. Metrics and probes of `events` are on port 9091.
+    Apart,
+}
+
+impl Containers {
+    /// Whether this is what is meant where nothing is said.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How many pods a service has, decided by its load.

@@ -30,7 +30,7 @@ use self::handler::{StockHandler, Terms, updated};
 use self::metrics::Metrics;
 use self::sweeper::Sweeper;
 use self::waker::{Server, Waker};
-use crate::service::{Context, Parts, Role, Task};
+use crate::service::{Context, Parts, Role, Tasks};
 
 /// The inventory service.
 pub struct Inventory;
@@ -68,10 +68,9 @@ impl Role for Inventory {
             metrics: metrics.clone(),
         };
         let pulse = |name| context.health.watch(name, sweeper::SILENCE);
-        let tasks = vec![
-            Task::new("sweeper", sweeper.run(pulse("inventory.sweeper"), shutdown.clone())),
-            Task::new("waker", server.run(pulse("inventory.waker"), shutdown.clone())),
-        ];
+        let tasks = Tasks::of(config.parts)
+            .events("sweeper", || sweeper.run(pulse("inventory.sweeper"), shutdown.clone()))
+            .events("waker", || server.run(pulse("inventory.waker"), shutdown.clone()));
         Ok(Parts {
             handler: StockHandler::new(terms, waker.clone(), metrics),
             routes: Some(api::routes(Api { pool, outbox, waker })),

@@ -28,7 +28,7 @@ use self::handler::RecordingHandler;
 use self::metrics::Metrics;
 use self::sender::{RetryPolicy, Sender};
 use crate::config::NotificationConfig;
-use crate::service::{Context, Parts, Role, Task};
+use crate::service::{Context, Parts, Role, Tasks};
 
 /// The notification service.
 pub struct Notification;
@@ -52,11 +52,11 @@ impl Role for Notification {
             recorded: recorded.clone(),
             metrics: Metrics::register(context.exposition.registry())?,
         };
-        let pulse = context.health.watch("notification.sender", sender::SILENCE);
+        let pulse = || context.health.watch("notification.sender", sender::SILENCE);
         Ok(Parts {
             handler: RecordingHandler::new(recorded),
             routes: None,
-            tasks: vec![Task::new("sender", sender.run(pulse, shutdown.clone()))],
+            tasks: Tasks::of(config.parts).events("sender", || sender.run(pulse(), shutdown.clone())),
         })
     }
 }

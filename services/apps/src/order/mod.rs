@@ -37,7 +37,7 @@ use self::intake::Intake;
 use self::metrics::Metrics;
 use self::sweeper::Sweeper;
 use self::watch::Watch;
-use crate::service::{Context, Parts, Role, Task};
+use crate::service::{Context, Parts, Role, Tasks};
 
 /// The order service.
 pub struct Order;
@@ -66,7 +66,6 @@ impl Role for Order {
             metrics: metrics.clone(),
             watch: watch.clone(),
         };
-        let pulse = context.health.watch("order.sweeper", sweeper::SILENCE);
         let api = Api {
             pool: pool.clone(),
             intake,
@@ -78,11 +77,12 @@ impl Role for Order {
         Ok(Parts {
             handler: OrderHandler::new(metrics, watch.clone()),
             routes: Some(api::routes(api)),
-            tasks: vec![
-                Task::new("intake", committer.run(shutdown.clone())),
-                Task::new("sweeper", sweeper.run(pulse, shutdown.clone())),
-                Task::new("watch", watch.run(pool.clone(), shutdown.clone())),
-            ],
+            tasks: Tasks::of(config.parts)
+                .api("intake", || committer.run(shutdown.clone()))
+                .api("watch", || watch.run(pool.clone(), shutdown.clone()))
+                .events("sweeper", || {
+                    sweeper.run(context.health.watch("order.sweeper", sweeper::SILENCE), shutdown.clone())
+                }),
         })
     }
 }

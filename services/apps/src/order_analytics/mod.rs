@@ -33,7 +33,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::api::Api;
 pub use self::counting::SalesCounting;
-use crate::service::{Parts, StreamContext, StreamRole, Task};
+use crate::health::Check;
+use crate::service::{Parts, StreamContext, StreamRole, Tasks};
 
 /// The sales analytics.
 pub struct OrderAnalytics;
@@ -49,20 +50,16 @@ impl StreamRole for OrderAnalytics {
         let table = Arc::new(Mutex::new(Table::default()));
         let caught_up = watch::Sender::new(false);
         let read = caught_up.subscribe();
-        health.depend_on(
-            "order-analytics.table",
-            Arc::new(move || {
-                let read = *read.borrow();
-                let known = if read { Ok(()) } else { Err("has not read the sales yet".to_owned()) };
-                std::future::ready(known).boxed()
-            }),
-        );
-        let reading = read_sales(streams.clone(), table.clone(), caught_up, shutdown.clone());
-        Ok(Parts {
-            handler: SalesCounting::new(hours),
-            routes: Some(api::routes(Api { table })),
-            tasks: vec![Task::new("sales table", reading)],
-        })
+        let is_read: Check = Arc::new(move || {
+            let read = *read.borrow();
+            let known = if read { Ok(()) } else { Err("has not read the sales yet".to_owned()) };
+            std::future::ready(known).boxed()
+        });
+        let tasks = Tasks::of(config.parts).api("sales table", || {
+            health.depend_on("order-analytics.table", is_read);
+            read_sales(streams.clone(), table.clone(), caught_up, shutdown.clone())
+        });
+        Ok(Parts { handler: SalesCounting::new(hours), routes: Some(api::routes(Api { table })), tasks })
     }
 }
 

@@ -26,7 +26,7 @@ use crate::provider::gate::Gate;
 use crate::provider::pending;
 use crate::provider::simulator::Simulator;
 use crate::provider::worker::{self, Handover};
-use crate::service::{Context, Parts, Role, Task};
+use crate::service::{Context, Parts, Role, Tasks};
 
 /// The payment service.
 pub struct Payment;
@@ -49,7 +49,10 @@ impl Role for Payment {
         )?;
         pending::derive::<store::Payment>(context, Self::SERVICE)?;
         let simulator = Simulator::new(config.payment.payment_simulator.clone());
-        context.simulators.add(Self::SERVICE.name(), simulator.clone());
+        // Where nobody asks the provider, nobody should be told that he behaves otherwise now.
+        if config.parts.has_events() {
+            context.simulators.add(Self::SERVICE.name(), simulator.clone());
+        }
         let desk = Desk {
             pool: pool.clone(),
             outbox: messaging.outbox().clone(),
@@ -59,11 +62,12 @@ impl Role for Payment {
             news: news.clone(),
         };
         let (handover, handed_over) = Handover::new();
-        let pulse = context.health.watch("payment.worker", worker::SILENCE);
+        let pulse = || context.health.watch("payment.worker", worker::SILENCE);
         Ok(Parts {
             handler: PaymentHandler::new(handover, news),
             routes: Some(api::routes(pool.clone())),
-            tasks: vec![Task::new("worker", worker::run(desk, handed_over, pulse, shutdown.clone()))],
+            tasks: Tasks::of(config.parts)
+                .events("worker", || worker::run(desk, handed_over, pulse(), shutdown.clone())),
         })
     }
 }

@@ -14,6 +14,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use url::Url;
 
 use crate::config::PrepareConfig;
+use crate::database;
 
 /// Advisory lock held while preparing; the number only has to be the same in every run.
 const LOCK: i64 = 0x6f72_6465_7273;
@@ -106,16 +107,22 @@ impl Target {
 pub async fn run(config: &PrepareConfig) -> Result<(), PrepareError> {
     let admin_url = config.admin_database_url.as_ref().ok_or(PrepareError::NoAdminUrl)?;
     let targets = read_targets(&config.databases_dir).await?;
-    prepare(admin_url, &targets).await
+    prepare(admin_url, config.database_ca_file.as_deref(), &targets).await
 }
 
-/// Creates the role and the database of each of `targets` where they are missing.
+/// Creates the role and the database of each of `targets` where they are missing, on the server of `admin_url`, whose
+/// certificate the authorities in `ca_file` have signed.
 ///
 /// # Errors
 /// The first thing that went wrong.
-pub async fn prepare(admin_url: &SecretString, targets: &[Target]) -> Result<(), PrepareError> {
-    let options: PgConnectOptions = admin_url.expose_secret().parse().map_err(|_secret| {
-        PrepareError::Url { what: "ADMIN_DATABASE_URL".to_owned(), reason: "it cannot be parsed".to_owned() }
+pub async fn prepare(
+    admin_url: &SecretString,
+    ca_file: Option<&Path>,
+    targets: &[Target],
+) -> Result<(), PrepareError> {
+    let options = database::options(admin_url, ca_file).map_err(|_invalid| PrepareError::Url {
+        what: "ADMIN_DATABASE_URL".to_owned(),
+        reason: "it cannot be parsed".to_owned(),
     })?;
     let mut admin = Admin::connect(&with_a_database(options)).await?;
     for target in targets {

@@ -27,7 +27,7 @@ use crate::provider::gate::Gate;
 use crate::provider::pending;
 use crate::provider::simulator::Simulator;
 use crate::provider::worker::{self, Handover};
-use crate::service::{Context, Parts, Role, Task};
+use crate::service::{Context, Parts, Role, Tasks};
 
 /// The shipping service.
 pub struct Shipping;
@@ -50,7 +50,10 @@ impl Role for Shipping {
         )?;
         pending::derive::<store::Shipment>(context, Self::SERVICE)?;
         let simulator = Simulator::new(config.shipping.shipping_simulator.clone());
-        context.simulators.add(Self::SERVICE.name(), simulator.clone());
+        // Where nobody asks the provider, nobody should be told that he behaves otherwise now.
+        if config.parts.has_events() {
+            context.simulators.add(Self::SERVICE.name(), simulator.clone());
+        }
         let desk = Desk {
             pool: pool.clone(),
             outbox: messaging.outbox().clone(),
@@ -60,11 +63,12 @@ impl Role for Shipping {
             news: news.clone(),
         };
         let (handover, handed_over) = Handover::new();
-        let pulse = context.health.watch("shipping.worker", worker::SILENCE);
+        let pulse = || context.health.watch("shipping.worker", worker::SILENCE);
         Ok(Parts {
             handler: ShippingHandler::new(handover, config.shipping.shipping_transit, news),
             routes: Some(api::routes(pool.clone())),
-            tasks: vec![Task::new("worker", worker::run(desk, handed_over, pulse, shutdown.clone()))],
+            tasks: Tasks::of(config.parts)
+                .events("worker", || worker::run(desk, handed_over, pulse(), shutdown.clone())),
         })
     }
 }

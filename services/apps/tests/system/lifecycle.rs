@@ -68,6 +68,11 @@ impl Binary {
         format!("http://{}", lines.last().unwrap()["address"].as_str().unwrap())
     }
 
+    /// Waits until the process has ended.
+    pub(crate) async fn wait(mut self) -> std::process::ExitStatus {
+        tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap()
+    }
+
     /// Sends a signal, such as `-TERM`.
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();

@@ -7,9 +7,11 @@
     reason = "a test that meets the unexpected fails, and clippy knows tests by their functions only"
 )]
 
+mod apart;
 mod avro;
 mod backorders;
 mod cancellations;
+mod database_tls;
 mod end_to_end;
 mod faults;
 mod full_saga;

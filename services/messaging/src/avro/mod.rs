@@ -14,7 +14,7 @@ use contract::{DecodeError, Envelope, EventType, headers};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-pub use registry::{Registry, RegistryConfig, RegistryCredentials, RegistryError};
+pub use registry::{Compatibility, Registry, RegistryConfig, RegistryCredentials, RegistryError};
 
 use crate::codec::{Codec, EncodeError, JsonCodec};
 

@@ -13,9 +13,6 @@ use serde_json::{Value, json};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long connecting may take: a registry on the other side of a firewall that drops is noticed soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Every version of a schema can read every other one: services of two builds run side by side while one replaces
-/// the other, and old records are read by new services for as long as a topic keeps them.
-const COMPATIBILITY: &str = "FULL_TRANSITIVE";
 /// Registries say why in a sentence, and some in a stack trace.
 const MESSAGE_MAX: usize = 500;
 /// Confluent's code for a schema number that nobody was given; a 404 without it means a wrong URL.
@@ -32,6 +29,30 @@ pub struct RegistryConfig {
     pub credentials: Option<RegistryCredentials>,
     /// PEM file of an authority that signs the registry's certificate, beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Which schemas the registry is to refuse.
+    pub compatibility: Compatibility,
+}
+
+/// What a registry asks of the next version of a schema. By Confluent's names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, strum::Display, strum::EnumString, strum::EnumIter)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum Compatibility {
+    /// Nothing.
+    None,
+    /// It reads what was written with the version before.
+    Backward,
+    /// It reads what was written with any version before.
+    BackwardTransitive,
+    /// The version before reads what is written with it.
+    Forward,
+    /// Every version before reads what is written with it.
+    ForwardTransitive,
+    /// Both, of the version before.
+    Full,
+    /// Both, of every version before: services of two builds run side by side while one replaces the other, and old
+    /// records are read by new services for as long as a topic keeps them.
+    #[default]
+    FullTransitive,
 }
 
 /// Who asks.
@@ -70,14 +91,16 @@ pub enum RegistryError {
     },
     /// A schema does not go with those that were published before it.
     #[error(
-        "the schema registry refuses the schema of {event_type} under {subject}: it does not go with the versions \
-         there ({message}); run a build whose schema does, or give the changed event a topic of its own"
+        "the schema registry refuses the schema of {event_type} under {subject}: it is not {compatibility} with the \
+         versions there ({message}); run a build whose schema is, or give the changed event a topic of its own"
     )]
     Incompatible {
         /// Under which name.
         subject: String,
         /// Whose schema it is.
         event_type: &'static str,
+        /// What it should be.
+        compatibility: Compatibility,
         /// The registry's words.
         message: String,
     },
@@ -111,6 +134,20 @@ pub(super) struct Kept {
 #[derive(Deserialize)]
 struct Numbered {
     id: u32,
+}
+
+/// What a registry asks of a subject.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Level {
+    compatibility_level: String,
+}
+
+impl Level {
+    /// None: a level that is not known here, and so not the wanted one.
+    fn parsed(&self) -> Option<Compatibility> {
+        self.compatibility_level.parse().ok()
+    }
 }
 
 /// A schema registry. Every call is one request; whoever needs the answer tries again.
@@ -151,8 +188,8 @@ impl Registry {
         }
     }
 
-    /// The number of `schema` under `subject`. Where it is not registered yet, it is, after the registry was told
-    /// to refuse whatever does not go with every version before.
+    /// The number of `schema` under `subject`, for which the registry is told first what it has to refuse. The schema
+    /// is registered where it is not yet.
     ///
     /// # Errors
     /// [`RegistryError::Incompatible`] when it refuses; every other answer, and none.
@@ -162,13 +199,11 @@ impl Registry {
         event_type: &'static str,
         schema: &str,
     ) -> Result<u32, RegistryError> {
+        // Before the schema, which would be taken by another rule otherwise.
+        self.demand(subject).await?;
         if let Some(number) = self.look_up(subject, schema).await? {
             return Ok(number);
         }
-        let strict = self.request(Method::PUT, &format!("config/{subject}"));
-        let strict = self.send(strict.json(&json!({"compatibility": COMPATIBILITY}))).await?;
-        self.answer(strict).await.map_err(|answer| self.refused(answer))?;
-
         let register = self.request(Method::POST, &format!("subjects/{subject}/versions"));
         match self.answer(self.send(register.json(&json!({"schema": schema}))).await?).await {
             Ok(response) => Ok(self.read::<Numbered>(response).await?.id),
@@ -178,11 +213,31 @@ impl Registry {
                 known.ok_or_else(|| RegistryError::Incompatible {
                     subject: subject.to_owned(),
                     event_type,
+                    compatibility: self.config.compatibility,
                     message,
                 })
             }
             Err(answer) => Err(self.refused(answer)),
         }
+    }
+
+    /// Sets the compatibility of `subject`, unless it is that already: a service that may only read the registry can
+    /// then start as well, once somebody else has set it up.
+    async fn demand(&self, subject: &str) -> Result<(), RegistryError> {
+        let wanted = self.config.compatibility;
+        let path = format!("config/{subject}");
+        match self.answer(self.send(self.request(Method::GET, &path)).await?).await {
+            Ok(response) => {
+                if self.read::<Level>(response).await?.parsed() == Some(wanted) {
+                    return Ok(());
+                }
+            }
+            // It has none of its own, and what holds for all subjects may change without anybody thinking of this one.
+            Err(Answer { status: StatusCode::NOT_FOUND, .. }) => {}
+            Err(answer) => return Err(self.refused(answer)),
+        }
+        let demand = self.request(Method::PUT, &path).json(&json!({"compatibility": wanted.to_string()}));
+        self.answer(self.send(demand).await?).await.map(drop).map_err(|answer| self.refused(answer))
     }
 
     async fn look_up(&self, subject: &str, schema: &str) -> Result<Option<u32>, RegistryError> {

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 use tokio::time::Instant;
 
@@ -29,19 +30,23 @@ pub(super) struct Lease {
     rebalance_at: Instant,
 }
 
+/// A node that vanished closes no connection. Without keepalives what it holds, locks above all, would be held for the
+/// two hours that the kernel waits by default; with these for about 25 s.
+pub(super) fn keepalive(options: PgConnectOptions) -> PgConnectOptions {
+    options.options([
+        ("tcp_keepalives_idle", "10"),
+        ("tcp_keepalives_interval", "5"),
+        ("tcp_keepalives_count", "3"),
+    ])
+}
+
 impl Lease {
     /// Connects and takes part, without owning a bucket yet.
     pub(super) async fn join(pool: &PgPool) -> Result<Self, sqlx::Error> {
-        let options = pool.connect_options().as_ref().clone().application_name("outbox-relay").options([
-            // A node that vanished closes no connection. Without keepalives its locks would be held for the
-            // two hours that the kernel waits by default; with these for about 25 s.
-            ("tcp_keepalives_idle", "10"),
-            ("tcp_keepalives_interval", "5"),
-            ("tcp_keepalives_count", "3"),
-            // The relay only deletes what the broker has. A delete that a crash undoes is a duplicate, which
-            // consumers recognise; so there is no need to wait for the disk on every batch.
-            ("synchronous_commit", "off"),
-        ]);
+        let options = pool.connect_options().as_ref().clone().application_name("outbox-relay");
+        // The relay only deletes what the broker has. A delete that a crash undoes is a duplicate, which consumers
+        // recognise; so there is no need to wait for the disk on every batch.
+        let options = keepalive(options).options([("synchronous_commit", "off")]);
         let mut conn = options.connect().await?;
         sqlx::query("SELECT pg_advisory_lock_shared($1, $2)")
             .bind(CLASS)

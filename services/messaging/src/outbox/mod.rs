@@ -4,6 +4,7 @@
 //! [`Outbox::append`] is for whoever writes, [`Relay`] is the one that publishes. Nothing here speaks to
 //! Kafka while a transaction is open.
 
+pub(crate) mod bell;
 pub(crate) mod bucket;
 mod lease;
 mod parcel;
@@ -113,7 +114,7 @@ impl Outbox {
         Ok(events)
     }
 
-    /// Tells the relay of this process that rows were committed. Without it they are published as well, only
+    /// Tells the relay of this process, or whoever rings for those of others, that rows were committed. Without it they are published as well, only
     /// up to a poll later.
     pub fn notify(&self) {
         self.written.notify_one();

@@ -11,9 +11,9 @@ use std::time::Duration;
 use sqlx::{FromRow, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
-use super::Outbox;
 use super::lease::Lease;
 use super::parcel::{self, Parcel};
+use super::{Outbox, bell};
 use crate::backoff::Backoff;
 use crate::consumer::chain;
 use crate::metrics::ServiceMetrics;
@@ -24,7 +24,8 @@ use crate::{Pace, Producer, SendError};
 /// many events, few enough that a round of full parcels stays in the tens of milliseconds and in 16 MiB.
 const BUCKET_MAX: i64 = 16;
 /// How soon the outbox is looked at again when it was empty, at first and after a quiet while. Rows that this
-/// process wrote are signalled; these bound the delay of rows that another replica wrote into our buckets.
+/// process wrote are signalled, as are those of processes without a relay; these bound the delay of rows that another
+/// replica wrote into our buckets.
 const POLL_FIRST: Duration = Duration::from_millis(20);
 const POLL_MOST: Duration = Duration::from_millis(250);
 /// How long a shutdown waits for the acknowledgements of the round on its way.
@@ -76,6 +77,12 @@ impl Relay {
     /// Publishes until `shutdown`, through every outage of the database and of the broker.
     pub async fn run(&self, shutdown: CancellationToken) {
         tokio::join!(self.publish_until(&shutdown), self.sample_until(&shutdown));
+    }
+
+    /// The same, and hears of what processes without a relay write.
+    pub async fn run_for_others(&self, shutdown: CancellationToken) {
+        let hearing = bell::hear_until(&self.pool, &self.outbox, &shutdown);
+        tokio::join!(self.run(shutdown.clone()), hearing);
     }
 
     async fn publish_until(&self, shutdown: &CancellationToken) {
@@ -288,12 +295,14 @@ async fn sample(pool: &PgPool) -> Result<(i64, Duration), sqlx::Error> {
     Ok((pending, Duration::try_from_secs_f64(age).unwrap_or_default()))
 }
 
-async fn bounded<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+pub(super) async fn bounded<T>(
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
     let late = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
     tokio::time::timeout(STATEMENT_TIMEOUT, statement).await.map_err(late)?
 }
 
-async fn wait_or_stop(wait: Duration, shutdown: &CancellationToken) {
+pub(super) async fn wait_or_stop(wait: Duration, shutdown: &CancellationToken) {
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = tokio::time::sleep(wait) => {}

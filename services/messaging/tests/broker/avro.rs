@@ -4,18 +4,34 @@
 
 use contract::avro::{self, Schema};
 use contract::{Envelope, Event, EventType};
-use devcluster::pki::{Authority, Subject};
+use devcluster::pki::Authority;
 use devcluster::registry::{self, RegistryOptions};
 use devcluster::testing;
-use messaging::{AvroCodec, Codec, ConsumerState, Registry, RegistryConfig, RegistryError};
+use messaging::{AvroCodec, Codec, Compatibility, ConsumerState, Registry, RegistryConfig, RegistryError};
 use rdkafka::message::{Headers, Message};
 use serde_json::{Value, json};
+use strum::IntoEnumIterator;
 
 use crate::handlers::Recorder;
 use crate::harness::{DEAD_LETTERS, INPUT, OUTPUT, Shop, assert_in_order, event, events, within};
 
+fn at(url: &str) -> RegistryConfig {
+    RegistryConfig {
+        url: url.to_owned(),
+        credentials: None,
+        ca_file: None,
+        compatibility: Compatibility::default(),
+    }
+}
+
 fn registry_at(url: &str) -> Registry {
-    Registry::new(RegistryConfig { url: url.to_owned(), credentials: None, ca_file: None }).unwrap()
+    Registry::new(at(url)).unwrap()
+}
+
+/// As a process that has the registry refuse what is not `compatibility`.
+async fn codec_by(compatibility: Compatibility, shop: &Shop) -> Result<AvroCodec, RegistryError> {
+    let registry = Registry::new(RegistryConfig { compatibility, ..at(shared()) }).unwrap();
+    AvroCodec::writing_avro(registry, &shop.kafka.topic_prefix, [declared(INPUT)]).await
 }
 
 fn shared() -> &'static str {
@@ -208,15 +224,11 @@ async fn while_the_registry_is_away_the_consumer_waits_and_spends_nothing() {
 async fn a_registry_is_trusted_by_its_authority_only() {
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::open(&dir.path().join("pki")).unwrap();
-    authority
-        .issue("registry", Subject { common_name: "registry", organization: "" }, &["127.0.0.1"])
-        .unwrap();
     let mut options = RegistryOptions::for_tests(dir.path().join("registry")).unwrap();
-    let (certificate, key) = (authority.file("registry.crt"), authority.file("registry.key"));
-    options.tls = Some(registry::Tls { certificate, key });
+    options.tls = Some(authority.issue_server("registry", &["127.0.0.1"]).unwrap());
     let own = tokio::task::block_in_place(|| registry::Registry::start(options)).unwrap();
     let register = async |ca_file| {
-        let config = RegistryConfig { url: own.url(), credentials: None, ca_file };
+        let config = RegistryConfig { ca_file, ..at(&own.url()) };
         AvroCodec::writing_avro(Registry::new(config).unwrap(), "", [declared(INPUT)]).await
     };
 
@@ -238,6 +250,39 @@ async fn the_registry_refuses_what_does_not_go_with_every_version() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_subject_has_the_compatibility_that_the_service_was_told_last() {
+    let shop = Shop::open("levels").await;
+    let config = format!("config/{}", subject(&shop));
+
+    for level in Compatibility::iter().filter(|level| *level != Compatibility::None) {
+        codec_by(level, &shop).await.unwrap();
+
+        let (_, answer) = ask(reqwest::Method::GET, &config, None).await;
+        assert_eq!(answer["compatibilityLevel"], level.to_string());
+    }
+    // One that asks for nothing lets somebody else register what nobody could read.
+    codec_by(Compatibility::None, &shop).await.unwrap();
+    let required = json!({"name": "warehouse", "type": "string"});
+    let (status, answer) = register(&subject(&shop), &later_schema(required)).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_weaker_compatibility_takes_what_a_stronger_one_refuses() {
+    let shop = Shop::open("weaker").await;
+    // Old records have no warehouse, so the later build cannot read them; this one reads the later one's.
+    let required = later_schema(json!({"name": "warehouse", "type": "string"}));
+
+    codec_by(Compatibility::Backward, &shop).await.unwrap();
+    let (status, answer) = register(&subject(&shop), &required).await;
+    assert_eq!(status, 409, "{answer}");
+
+    codec_by(Compatibility::Forward, &shop).await.unwrap();
+    let (status, answer) = register(&subject(&shop), &required).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_whose_schema_is_refused_says_which_and_what_to_do() {
     let shop = Shop::open("refused").await;
     // Somebody has changed the event before, and the registry let them.
@@ -251,7 +296,7 @@ async fn a_service_whose_schema_is_refused_says_which_and_what_to_do() {
     assert!(matches!(error, RegistryError::Incompatible { .. }), "{error:?}");
     assert!(!error.is_temporary());
     let words = error.to_string();
-    for expected in [&subject(&shop), "InventoryUpdated", "a topic of its own"] {
+    for expected in [&subject(&shop), "InventoryUpdated", "not FULL_TRANSITIVE", "a topic of its own"] {
         assert!(words.contains(expected), "{words}");
     }
 }

@@ -116,6 +116,28 @@ async fn relays_share_the_buckets_and_take_over_from_one_that_died() {
     two.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_process_without_a_relay_wrote_is_published_by_another() {
+    let shop = Shop::open("apart").await;
+    let (writing, publishing) = (shop.messaging(), shop.messaging());
+    let shutdown = CancellationToken::new();
+    let (ring, relay) = (shutdown.clone(), shutdown.clone());
+    let ringing = tokio::spawn({
+        let writing = writing.clone();
+        async move { writing.ring(ring).await }
+    });
+    let relaying = tokio::spawn(async move { publishing.relay_for_others(relay).await });
+
+    for number in 0..20 {
+        append(&shop, &writing, &[event("key", number)]).await;
+        eventually("the outbox to be empty", async || shop.outbox_len().await == 0).await;
+    }
+
+    assert_published_in_order(&shop.records(INPUT, 20).await);
+    shutdown.cancel();
+    within("both to stop", futures::future::join(ringing, relaying)).await.0.unwrap();
+}
+
 fn tail(number: i64) -> Vec<Envelope> {
     (0..50).map(|key| event(&format!("key-{key}"), number)).collect()
 }
