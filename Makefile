@@ -89,7 +89,7 @@ e2e: test-binaries ## The suite on a whole cluster, which it starts and removes
 	  DEVCLUSTER_DIR=$(E2E_DIR) cargo test --locked --workspace --test cluster -- --test-threads=1
 
 .PHONY: e2e-faults
-e2e-faults: binaries ## Faults at random under load for DURATION (20m), then the verdict; SEED repeats one, RATE is orders/s
+e2e-faults: binaries ## Faults at random under load for DURATION (20m), then the verdict; SEED repeats one, RATE is orders/s, FORMAT json or avro
 	target/debug/faults
 
 .PHONY: bench

@@ -20,3 +20,15 @@ pub use world::{Soak, scenario, soak};
 
 /// The saga that orders go through here.
 pub const STEPS: &[Step] = Step::ALL;
+
+/// How the services write their events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Format {
+    /// In JSON.
+    Json,
+    /// In Avro.
+    Avro {
+        /// The URL of the registry that keeps the schemas.
+        registry: String,
+    },
+}

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use contract::{Service, Step, Topic};
+use contract::{Event, Service, Step, Topic, avro, headers};
 use devcluster::process::{Launcher, Process, Spec};
 use devcluster::{ports, testing};
-use kafka_admin::{Admin, ConnectOptions, KafkaAdmin, Mode, NewTopic, TopicName};
+use kafka_admin::{Admin, ConnectOptions, KafkaAdmin, Mode, NewTopic, Record, TopicName, read_topics};
 use secrecy::SecretString;
-use verify::Source;
+use verify::{RegistryConfig, Source};
 
+use crate::Format;
 use crate::machine::{LOOPBACK, Machine};
 
 /// From a start to the first request that is served, on a busy machine and beside broken parts.
@@ -28,6 +29,7 @@ pub(crate) const STOCK: &[(&str, u64)] = &[("burger", 1_000_000), ("pizza", 1_00
 pub(crate) struct System {
     pub(crate) prefix: String,
     pub(crate) steps: Vec<Step>,
+    format: Format,
     /// How the checker, and who breaks things, reach Kafka: past the links.
     pub(crate) kafka: ConnectOptions,
     services: BTreeMap<Service, Running>,
@@ -46,22 +48,24 @@ struct Running {
 
 impl System {
     /// Creates topics and databases and starts every service that takes part in `steps`.
-    pub(crate) async fn start(machine: &Machine, steps: &[Step]) -> Result<Self> {
+    pub(crate) async fn start(machine: &Machine, steps: &[Step], format: &Format) -> Result<Self> {
         let name = testing::unique("faults");
         let prefix = format!("{name}-");
         let kafka = ConnectOptions::plaintext(machine.kafka.bootstrap());
         create_topics(&kafka, &prefix).await?;
         let logs = std::env::temp_dir().join(&name);
-        let mut system = Self { prefix, steps: steps.to_vec(), kafka, services: BTreeMap::new(), logs };
+        let (steps, format) = (steps.to_vec(), format.clone());
+        let mut system = Self { prefix, steps, format, kafka, services: BTreeMap::new(), logs };
         // One without a database only watches orders.
-        let takes_part = |service: &&Service| {
+        let takes_part = |service: &Service| {
             let spec = service.spec();
-            spec.has_database && spec.saga_step.is_none_or(|step| steps.contains(&step))
+            spec.has_database && spec.saga_step.is_none_or(|step| system.steps.contains(&step))
         };
-        for service in Service::ALL.iter().filter(takes_part) {
-            let running = system.prepare(machine, *service)?;
-            system.services.insert(*service, running);
-            system.spawn(*service)?;
+        let services: Vec<Service> = Service::ALL.iter().copied().filter(takes_part).collect();
+        for service in services {
+            let running = system.prepare(machine, service)?;
+            system.services.insert(service, running);
+            system.spawn(service)?;
         }
         system.wait_ready().await?;
         Ok(system)
@@ -73,7 +77,7 @@ impl System {
         let (http, admin) = (ports::free(LOOPBACK)?, ports::free(LOOPBACK)?);
         let steps: Vec<String> = self.steps.iter().map(Step::to_string).collect();
         let stock: Vec<String> = STOCK.iter().map(|(product, units)| format!("{product}={units}")).collect();
-        let environment = vec![
+        let mut environment = vec![
             ("KAFKA_BOOTSTRAP_SERVERS", machine.bootstrap()),
             ("TOPIC_PREFIX", self.prefix.clone()),
             ("DATABASE_URL", linked),
@@ -92,6 +96,10 @@ impl System {
             ("SHIPPING_BUDGET", "6s".to_owned()),
             ("SHIPPING_TRANSIT", "500ms".to_owned()),
         ];
+        if let Format::Avro { registry } = &self.format {
+            environment.push(("EVENTS_FORMAT", "avro".to_owned()));
+            environment.push(("SCHEMA_REGISTRY_URL", registry.clone()));
+        }
         Ok(Running { process: None, http, admin, environment, database_url: direct })
     }
 
@@ -126,7 +134,30 @@ impl System {
             (*service, SecretString::from(running.database_url.clone()))
         };
         let databases = self.services.iter().map(url).collect();
-        Ok(Source::new(self.kafka.clone(), &self.prefix, self.steps.clone(), &databases)?)
+        let source = Source::new(self.kafka.clone(), &self.prefix, self.steps.clone(), &databases)?;
+        Ok(match &self.format {
+            Format::Json => source,
+            Format::Avro { registry } => {
+                let (url, credentials, ca_file) = (registry.clone(), None, None);
+                source.with_registry(RegistryConfig { url, credentials, ca_file })?
+            }
+        })
+    }
+
+    /// Every topic of events.
+    pub(crate) fn topics_of_events(&self) -> Result<Vec<TopicName>> {
+        let topics = Topic::ALL.iter().filter(|topic| !topic.is_dead_letter());
+        topics.map(|topic| self.topic(*topic)).collect()
+    }
+
+    /// How many events are not in the format in which the services write.
+    pub(crate) async fn count_in_other_format(&self) -> Result<u64> {
+        let (in_avro, prefix) = (matches!(self.format, Format::Avro { .. }), self.prefix.clone());
+        let count = move |others: &mut u64, record: Record| {
+            let framed = record.value.as_deref().is_some_and(|value| avro::unframe(value).is_some());
+            *others += u64::from(is_event(&prefix, &record) && framed != in_avro);
+        };
+        Ok(read_topics(&self.kafka, &self.topics_of_events()?, 0, count).await?)
     }
 
     /// Ends a service at once.
@@ -210,6 +241,15 @@ async fn create_topics(kafka: &ConnectOptions, prefix: &str) -> Result<()> {
         created.context("create the topics")?;
     }
     Ok(())
+}
+
+/// Whether a service wrote `record`, as an event of its topic: poison has no headers.
+pub(crate) fn is_event(prefix: &str, record: &Record) -> bool {
+    let header = record.headers.iter().find(|(name, _)| name == headers::CE_TYPE);
+    let said = header.and_then(|(_, value)| value.as_deref());
+    let topic = record.topic.as_str().strip_prefix(prefix);
+    let mut events = Event::TYPES.iter();
+    events.any(|event| Some(event.topic.name()) == topic && Some(event.name.as_bytes()) == said)
 }
 
 /// A client that waits for an answer for as long as `timeout`.

@@ -10,7 +10,7 @@ use verify::{Expected, Report, verify, wait_for_rest};
 
 use crate::load::Load;
 use crate::system::{STOCK, System};
-use crate::{Fault, Machine};
+use crate::{Fault, Format, Machine};
 
 /// The longest way back: brokers elect, groups wait for the dead (4 s), deadlines pass (12 s), connections that hang
 /// are given up (15 s), some of it in a row, on a busy machine.
@@ -47,8 +47,14 @@ pub struct Soak {
 /// # Errors
 /// When the fault could not be caused, the system did not come to rest, or an invariant does not hold: with the seed,
 /// the report, and the folder of the logs.
-pub async fn scenario(machine: &mut Machine, steps: &[Step], fault: Fault, seed: u64) -> Result<Report> {
-    let mut world = World::begin(machine, steps, seed, SCENARIO_INTERVAL).await?;
+pub async fn scenario(
+    machine: &mut Machine,
+    steps: &[Step],
+    format: &Format,
+    fault: Fault,
+    seed: u64,
+) -> Result<Report> {
+    let mut world = World::begin(machine, steps, format, seed, SCENARIO_INTERVAL).await?;
     let told = world.told();
     let run = async {
         world.load.accept(AROUND).await?;
@@ -64,8 +70,14 @@ pub async fn scenario(machine: &mut Machine, steps: &[Step], fault: Fault, seed:
 ///
 /// # Errors
 /// As [`scenario`].
-pub async fn soak(machine: &mut Machine, steps: &[Step], soak: Soak, progress: fn(&str)) -> Result<Report> {
-    let mut world = World::begin(machine, steps, soak.seed, soak.interval).await?;
+pub async fn soak(
+    machine: &mut Machine,
+    steps: &[Step],
+    format: &Format,
+    soak: Soak,
+    progress: fn(&str),
+) -> Result<Report> {
+    let mut world = World::begin(machine, steps, format, soak.seed, soak.interval).await?;
     let told = world.told();
     let run = async {
         let (started, mut faults) = (Instant::now(), 0);
@@ -86,10 +98,16 @@ pub async fn soak(machine: &mut Machine, steps: &[Step], soak: Soak, progress: f
 }
 
 impl<'m> World<'m> {
-    async fn begin(machine: &'m mut Machine, steps: &[Step], seed: u64, interval: Duration) -> Result<Self> {
+    async fn begin(
+        machine: &'m mut Machine,
+        steps: &[Step],
+        format: &Format,
+        seed: u64,
+        interval: Duration,
+    ) -> Result<Self> {
         // The one before may have ended in the middle of its fault.
         tokio::task::block_in_place(|| machine.heal())?;
-        let system = System::start(machine, steps).await?;
+        let system = System::start(machine, steps, format).await?;
         let load = Load::start(&system.url(Service::Order)?, seed, interval)?;
         Ok(Self { machine, system, load, rng: StdRng::seed_from_u64(seed), injected: 0 })
     }
@@ -125,6 +143,8 @@ impl<'m> World<'m> {
         ensure!(report.states.contains_key("COMPLETED"), "no order was completed\n{report}");
         let (letters, injected) = (report.dead_letters, self.injected);
         ensure!(letters == injected, "{letters} dead letters follow from {injected} unreadable records");
+        let others = self.system.count_in_other_format().await?;
+        ensure!(others == 0, "{others} events are not in the format that the services were told to write");
         self.system.discard().await?;
         Ok(report)
     }

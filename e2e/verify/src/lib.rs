@@ -17,6 +17,7 @@ mod violation;
 
 pub use check::check;
 pub use facts::{About, Expected, Facts, Payment, Reservation, Said, Shipment, Stock, Waiting};
+pub use messaging::{RegistryConfig, RegistryCredentials};
 pub use report::Report;
 pub use rest::{Unrest, wait_for_rest};
 pub use source::{GatherError, Source, gather, verify};

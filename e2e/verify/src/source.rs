@@ -1,11 +1,13 @@
 //! Where the facts come from.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use contract::Service;
 use contract::Step;
 use kafka_admin::{ConnectOptions, KafkaAdmin, Retry};
+use messaging::{AvroCodec, Codec, JsonCodec, Registry, RegistryConfig, RegistryError};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -16,8 +18,8 @@ use crate::{Report, check, databases, topics};
 /// How long a database may take to answer at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often facts are gathered while Kafka cannot answer, and the pause between: longer than a coordinator takes to
-/// move, with a broker's session of some seconds.
+/// How often facts are gathered while Kafka or the registry cannot answer, and the pause between: longer than a
+/// coordinator takes to move, with a broker's session of some seconds.
 const ATTEMPTS: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -47,21 +49,42 @@ pub enum GatherError {
     /// The prefix makes a name that Kafka does not take.
     #[error("the topic prefix is not usable")]
     Prefix(#[from] kafka_admin::InvalidTopicName),
+    /// Without their schemas nobody knows what the events in Avro say.
+    #[error("could not fetch the schemas of events")]
+    Registry(#[from] RegistryError),
+}
+
+impl GatherError {
+    /// Whether it may be otherwise soon, with nothing done about it.
+    fn is_temporary(&self) -> bool {
+        match self {
+            Self::Kafka(error) => error.retry() == Retry::Transient,
+            Self::Registry(error) => error.is_temporary(),
+            Self::Database { .. } | Self::Unreadable { .. } | Self::Prefix(_) => false,
+        }
+    }
 }
 
 /// A running order system, as far as the checker has to reach it. Its services need not run.
-#[derive(Debug)]
 pub struct Source {
     pub(crate) kafka: ConnectOptions,
+    pub(crate) codec: Arc<dyn Codec>,
     pub(crate) admin: KafkaAdmin,
     pub(crate) prefix: String,
     pub(crate) steps: Vec<Step>,
     pub(crate) databases: BTreeMap<Service, PgPool>,
 }
 
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { prefix, steps, .. } = self;
+        f.debug_struct("Source").field("prefix", prefix).field("steps", steps).finish_non_exhaustive()
+    }
+}
+
 impl Source {
     /// The system whose topics begin with `prefix` and whose orders go through `steps`, with the URL of each
-    /// service's database. A service without one is left out.
+    /// service's database. A service without one is left out. Events are in JSON; see [`Source::with_registry`].
     ///
     /// # Errors
     /// When a URL cannot be parsed or a setting of Kafka cannot be used; nothing is connected yet.
@@ -79,7 +102,17 @@ impl Source {
         };
         let databases = databases.iter().map(pool).collect::<Result<_, _>>()?;
         let admin = KafkaAdmin::connect(&kafka)?;
-        Ok(Self { kafka, admin, prefix: prefix.into(), steps, databases })
+        Ok(Self { kafka, codec: Arc::new(JsonCodec), admin, prefix: prefix.into(), steps, databases })
+    }
+
+    /// The same system, whose events may also be in Avro, with their schemas in this registry.
+    ///
+    /// # Errors
+    /// When a setting of the registry cannot be used; it is not asked yet.
+    pub fn with_registry(self, registry: RegistryConfig) -> Result<Self, GatherError> {
+        // Of the services' codecs the one that reads both formats. Nothing is written.
+        let codec = Arc::new(AvroCodec::writing_json(Registry::new(registry)?));
+        Ok(Self { codec, ..self })
     }
 }
 
@@ -96,14 +129,12 @@ pub async fn gather(source: &Source) -> Result<Facts, GatherError> {
     Ok(facts)
 }
 
-/// Gathers anew while Kafka says that it will soon be able to answer: after the loss of a broker, leaders and the
+/// Gathers anew while Kafka, or the registry, will soon be able to answer: after the loss of a broker, leaders and the
 /// groups' coordinators move for some seconds.
 async fn gather_patiently(source: &Source) -> Result<Facts, GatherError> {
     for _ in 1..ATTEMPTS {
         match gather(source).await {
-            Err(GatherError::Kafka(error)) if error.retry() == Retry::Transient => {
-                tokio::time::sleep(PAUSE).await;
-            }
+            Err(error) if error.is_temporary() => tokio::time::sleep(PAUSE).await,
             gathered => return gathered,
         }
     }

@@ -1,19 +1,22 @@
 //! What Kafka says: every event once, the dead letters by origin, and how far each service has read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use contract::{Envelope, Event, OrderDetails, Service, Step, Topic, headers};
 use kafka_admin::{Admin, Record, TopicName, TopicPartition, read_topics};
+use messaging::{Codec, RegistryError};
+use tokio::runtime::Handle;
 
 use crate::facts::{About, Facts, Said};
 use crate::source::{GatherError, Source};
 
 /// What the fold over all records gathers.
-#[derive(Default)]
 struct Read {
     facts: Facts,
     /// Dead letters that are counted already: service, and topic, partition and offset of the record given up.
     letters: BTreeSet<(Service, Vec<u8>)>,
+    decoder: Decoder,
 }
 
 pub(crate) async fn read(source: &Source) -> Result<Facts, GatherError> {
@@ -30,7 +33,38 @@ pub(crate) async fn read(source: &Source) -> Result<Facts, GatherError> {
             None => {}
         }
     };
-    Ok(read_topics(&source.kafka, &names, Read::default(), fold).await?.facts)
+    let decoder = Decoder::new(source.codec.clone());
+    let nothing = Read { facts: Facts::default(), letters: BTreeSet::new(), decoder };
+    let Read { facts, decoder, .. } = read_topics(&source.kafka, &names, nothing, fold).await?;
+    decoder.failure.map_or(Ok(facts), |failure| Err(failure.into()))
+}
+
+/// Reads values, and fetches the schemas that they name where they are first met.
+struct Decoder {
+    codec: Arc<dyn Codec>,
+    runtime: Handle,
+    /// The schemas that were asked for; one that the registry does not have is asked for once.
+    asked: BTreeSet<u32>,
+    /// Why a schema could not be fetched: there is nothing to be read any more.
+    failure: Option<RegistryError>,
+}
+
+impl Decoder {
+    fn new(codec: Arc<dyn Codec>) -> Self {
+        Self { codec, runtime: Handle::current(), asked: BTreeSet::new(), failure: None }
+    }
+
+    /// The event in a value, as a service reads it; none, where it would give it up.
+    fn decode(&mut self, value: &[u8]) -> Option<Envelope> {
+        if self.failure.is_some() {
+            return None;
+        }
+        if let Some(id) = self.codec.missing(value).filter(|id| self.asked.insert(*id)) {
+            // Records are read on a thread that may wait.
+            self.failure = self.runtime.block_on(self.codec.fetch(&BTreeSet::from([id]))).err();
+        }
+        self.codec.decode(value).ok()
+    }
 }
 
 fn full_name(source: &Source, topic: Topic) -> Result<TopicName, GatherError> {
@@ -42,7 +76,7 @@ impl Read {
     /// are counted.
     fn take_event(&mut self, topic: Topic, record: &Record) {
         let Some(value) = &record.value else { return };
-        let Ok(envelope) = contract::codec::decode_json(value) else { return };
+        let Some(envelope) = self.decoder.decode(value) else { return };
         let Some(order) = envelope.event.order_id().filter(|_| envelope.event.topic() == topic) else {
             return;
         };

@@ -205,8 +205,8 @@ impl Warehouse {
         }
     }
 
-    /// It is the order's turn: holds what it waits for until `expires_at`. Whose turn it is,
-    /// [`crate::backorder::servable`] says.
+    /// It is the order's turn: holds what it waits for until `expires_at`. Whose turn it is, a
+    /// [`crate::backorder::Look`] finds.
     ///
     /// # Errors
     /// [`StockError`] when it is not its turn, or the books are wrong; nothing was changed.

@@ -6,10 +6,10 @@
     reason = "a test that meets the unexpected should fail"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use contract::{InventoryFailure, OrderId, ProductId, Shortage, StockItem};
-use domain::backorder::{Line, Place, servable};
+use domain::backorder::{Look, Page, Place};
 use domain::stock::StockLevel;
 use domain::warehouse::{Outcome, Reservation, ReservationStatus, Warehouse};
 use jiff::Timestamp;
@@ -41,7 +41,22 @@ struct Shop {
     reservations: BTreeMap<OrderId, Reservation>,
     /// In the order in which they came.
     orders: Vec<OrderId>,
+    /// How far a look has come that others' doings interrupt.
+    look: Option<Look>,
 }
+
+/// How those who wait are served.
+#[derive(Debug, Clone, Copy)]
+struct Manner {
+    /// Places of a line that are looked at together.
+    page: usize,
+    /// Orders that are served together.
+    limit: usize,
+    last_first: bool,
+}
+
+/// Whole lines at once.
+const WHOLE: Manner = Manner { page: usize::MAX, limit: usize::MAX, last_first: false };
 
 impl Shop {
     fn with(stock: &[(&str, u64)]) -> Self {
@@ -79,32 +94,69 @@ impl Shop {
         self.orders.iter().copied().filter(|id| self.is(*id, ReservationStatus::Backordered)).collect()
     }
 
-    fn lines(&self) -> BTreeMap<ProductId, Line> {
-        let mut lines: BTreeMap<ProductId, Line> = BTreeMap::new();
-        for (name, level) in &self.levels {
-            lines.entry(name.clone()).or_default().on_hand = level.on_hand;
-        }
-        for id in self.waiting() {
+    /// The line of a product behind a turn.
+    fn line(&self, name: &ProductId, passed: i64) -> Vec<Place> {
+        let place = |id: OrderId| {
             let items = &self.reservations[&id].items;
-            for item in items {
-                let place = Place { order_id: id, quantity: item.quantity, lines: items.len() };
-                lines.get_mut(&item.product_id).unwrap().places.push(place);
-            }
-        }
-        lines
+            let item = items.iter().find(|item| item.product_id == *name)?;
+            let came = self.orders.iter().position(|other| *other == id)?;
+            let turn = i64::try_from(came).unwrap() + 1;
+            Some(Place { order_id: id, turn, quantity: item.quantity, lines: items.len() })
+        };
+        self.waiting().into_iter().filter_map(place).filter(|place| place.turn > passed).collect()
     }
 
-    /// Serves those whose turn it is, the first or the last of them first.
-    fn serve(&mut self, last_first: bool) -> Vec<OrderId> {
-        let mut turn: Vec<OrderId> = servable(&self.lines()).into_iter().collect();
-        if last_first {
+    fn pages(&self, look: &Look, size: usize) -> BTreeMap<ProductId, Page> {
+        let page = |name: ProductId| {
+            let on_hand = self.levels[&name].on_hand;
+            let mut places = self.line(&name, look.passed());
+            let is_last = places.len() <= size;
+            places.truncate(size);
+            (name, Page { on_hand, places, is_last })
+        };
+        look.products().into_iter().map(page).collect()
+    }
+
+    /// The rule, on whole lines: who gets all that he wants when those before him get, or keep, what they want.
+    fn servable(&self) -> BTreeSet<OrderId> {
+        let is_covered = |id: &OrderId, item: &StockItem| {
+            self.wanted_up_to(*id, &item.product_id) <= self.levels[&item.product_id].on_hand
+        };
+        let mut waiting: BTreeSet<OrderId> = self.waiting().into_iter().collect();
+        waiting.retain(|id| self.reservations[id].items.iter().all(|item| is_covered(id, item)));
+        waiting
+    }
+
+    fn look(&self) -> Look {
+        let stocked = self.levels.iter().filter(|(_, level)| level.on_hand > 0);
+        Look::along(stocked.map(|(name, _)| name.clone()))
+    }
+
+    /// Serves whom a look finds on its next pages; where to look on.
+    fn serve_page(&mut self, look: &Look, manner: Manner) -> (Vec<OrderId>, Option<Look>) {
+        let found = look.at(&self.pages(look, manner.page), manner.limit);
+        let mut turn: Vec<OrderId> = found.orders.into_iter().collect();
+        if manner.last_first {
             turn.reverse();
         }
         for id in &turn {
             let outcome = self.act(|warehouse| warehouse.on_turn(*id, at(900)).unwrap());
             assert!(matches!(outcome, Outcome::Reserved { .. }), "{outcome:?}");
         }
-        turn
+        (turn, found.next)
+    }
+
+    /// Serves those whose turn it is.
+    fn serve(&mut self, manner: Manner) -> Vec<OrderId> {
+        let (mut served, mut look) = (Vec::new(), Some(self.look()));
+        while let Some(from) = look {
+            let (turn, next) = self.serve_page(&from, manner);
+            let goes_on = |next: &Look| next.passed() > from.passed() || !turn.is_empty();
+            assert!(next.as_ref().is_none_or(goes_on), "it looks at {from:?} for ever");
+            served.extend(turn);
+            look = next;
+        }
+        served
     }
 
     /// What the orders that came before `id` wait for, and `id` itself, of `name`.
@@ -167,7 +219,7 @@ fn a_new_order_does_not_overtake_those_who_wait() {
     assert!(matches!(shop.order(&[("burger", 1)]), Outcome::Waits { .. }));
     shop.restock("burger", 2);
 
-    assert_eq!(shop.serve(false), [order(0)]);
+    assert_eq!(shop.serve(WHOLE), [order(0)]);
     assert_eq!(shop.waiting(), [order(1)]);
 }
 
@@ -178,7 +230,7 @@ fn an_order_whose_other_product_is_missing_keeps_back_no_more_than_it_wants() {
 
     assert!(matches!(shop.order(&[("burger", 3)]), Outcome::Reserved { .. }));
     assert!(matches!(shop.order(&[("burger", 1)]), Outcome::Waits { .. }));
-    assert_eq!(shop.serve(false), []);
+    assert_eq!(shop.serve(WHOLE), []);
 }
 
 #[test]
@@ -195,9 +247,24 @@ fn who_is_cancelled_or_has_waited_too_long_makes_room_for_those_behind() {
 
     assert_eq!((withdrawn, again, early), (Outcome::Withdrawn, Outcome::Nothing, Outcome::Nothing));
     assert!(matches!(late, Outcome::Refused { reason: InventoryFailure::OutOfStock, .. }), "{late:?}");
-    assert_eq!(shop.serve(false), [order(2)]);
+    assert_eq!(shop.serve(WHOLE), [order(2)]);
     let too_late = shop.act(|warehouse| warehouse.on_turn(order(0), at(900)).unwrap());
     assert_eq!(too_late, Outcome::Nothing);
+}
+
+#[test]
+fn pages_of_several_lines_are_looked_at_as_far_as_all_of_them_reach() {
+    let mut shop = Shop::with(&[("burger", 4), ("pizza", 4), ("soda", 0)]);
+    // They wait for soda, and the last one stands on different pages of the two other lines.
+    for list in [&["burger", "soda"][..], &["burger", "soda"], &["burger", "soda"], &["pizza", "soda"]] {
+        shop.order(&list.iter().map(|name| (*name, 1)).collect::<Vec<_>>());
+    }
+    shop.order(&[("burger", 2), ("pizza", 2)]);
+    shop.restock("burger", 1);
+
+    let by_twos = Manner { page: 2, ..WHOLE };
+    assert_eq!(shop.serve(by_twos), [order(4)]);
+    assert_eq!(shop.levels[&product("burger")].on_hand, 3, "those in front keep theirs");
 }
 
 /// Something that happens to the shop; indices are of orders and products.
@@ -208,7 +275,17 @@ enum Action {
     Cancel(prop::sample::Index),
     Confirm(prop::sample::Index),
     Expire(prop::sample::Index),
-    Serve { last_first: bool },
+    Serve(Manner),
+    /// One page, of a look that other actions interrupt.
+    LookOn(Manner),
+}
+
+fn any_manner() -> impl Strategy<Value = Manner> {
+    (1..4_usize, 1..4_usize, any::<bool>()).prop_map(|(page, limit, last_first)| Manner {
+        page,
+        limit,
+        last_first,
+    })
 }
 
 fn any_action() -> impl Strategy<Value = Action> {
@@ -219,7 +296,8 @@ fn any_action() -> impl Strategy<Value = Action> {
         1 => any::<prop::sample::Index>().prop_map(Action::Cancel),
         1 => any::<prop::sample::Index>().prop_map(Action::Confirm),
         1 => any::<prop::sample::Index>().prop_map(Action::Expire),
-        2 => any::<bool>().prop_map(|last_first| Action::Serve { last_first }),
+        1 => any_manner().prop_map(Action::Serve),
+        4 => any_manner().prop_map(Action::LookOn),
     ]
 }
 
@@ -244,7 +322,11 @@ fn apply(shop: &mut Shop, action: &Action) {
             let Some(id) = pick(index) else { return };
             shop.act(|warehouse| warehouse.expire(id, at(1_000)).unwrap());
         }
-        Action::Serve { last_first } => drop(shop.serve(*last_first)),
+        Action::Serve(manner) => drop(shop.serve(*manner)),
+        Action::LookOn(manner) => {
+            let look = shop.look.take().unwrap_or_else(|| shop.look());
+            shop.look = shop.serve_page(&look, *manner).1;
+        }
     }
 }
 
@@ -254,18 +336,21 @@ proptest! {
     #[test]
     fn stock_stays_balanced_and_nobody_waits_for_what_is_there(
         actions in prop::collection::vec(any_action(), 0..80),
+        manner in any_manner(),
     ) {
         let mut shop = Shop::with(&PRODUCTS.map(|name| (name, 2)));
         for action in &actions {
             apply(&mut shop, action);
             shop.assert_books_are_balanced();
         }
+        let expected = shop.servable();
 
-        shop.serve(false);
+        let served = shop.serve(manner);
 
+        prop_assert_eq!(served.into_iter().collect::<BTreeSet<_>>(), expected, "page by page as in one");
         shop.assert_books_are_balanced();
         shop.assert_nobody_waits_for_nothing();
-        prop_assert!(servable(&shop.lines()).is_empty(), "one look is enough");
+        prop_assert!(shop.servable().is_empty(), "one look is enough");
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Parser;
-use faults::{Machine, STEPS, Soak, soak};
+use clap::{Parser, ValueEnum};
+use devcluster::testing;
+use faults::{Format, Machine, STEPS, Soak, soak};
 
 /// Runs the order system under load and causes one fault after the other; then checks every invariant.
 #[derive(Debug, Parser)]
@@ -15,9 +16,27 @@ struct Options {
     /// Orders per second.
     #[arg(long, env = "RATE", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rate: u32,
+    /// How the services write their events.
+    #[arg(long, env = "FORMAT", default_value = "json", ignore_case = true)]
+    format: Written,
     /// Repeats the faults of an earlier run: the order of events is still the machine's.
     #[arg(long, env = "SEED")]
     seed: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Written {
+    Json,
+    Avro,
+}
+
+impl Written {
+    fn format(self) -> Format {
+        match self {
+            Self::Json => Format::Json,
+            Self::Avro => Format::Avro { registry: testing::registry().url().to_owned() },
+        }
+    }
 }
 
 #[tokio::main]
@@ -26,9 +45,10 @@ async fn main() -> Result<()> {
     let seed = options.seed.unwrap_or_else(rand::random);
     println!("faults for {:?}, {} orders/s, SEED={seed}", options.duration, options.rate);
     let mut machine = tokio::task::block_in_place(Machine::start)?;
+    let format = tokio::task::block_in_place(|| options.format.format());
     let interval = Duration::from_secs(1) / options.rate;
     let soaked = Soak { duration: options.duration, interval, seed };
-    let report = soak(&mut machine, STEPS, soaked, |line| println!("{line}")).await;
+    let report = soak(&mut machine, STEPS, &format, soaked, |line| println!("{line}")).await;
     println!("{}", report.with_context(|| format!("SEED={seed}"))?);
     Ok(())
 }

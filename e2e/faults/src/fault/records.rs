@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use contract::codec::decode_json;
 use contract::{Service, Topic};
 use kafka_admin::{NewRecord, Record, TopicName, append_records, read_topics};
 use rand::prelude::*;
 
-use crate::system::System;
+use crate::system::{System, is_event};
 use crate::world::World;
 
 /// Copies per fault; more say nothing new.
@@ -28,8 +27,6 @@ pub(super) async fn deliver_copies(world: &mut World<'_>) -> Result<()> {
 }
 
 async fn copy(system: &System, rng: &mut StdRng) -> Result<()> {
-    let topics: Vec<Topic> = Topic::ALL.iter().copied().filter(|topic| !topic.is_dead_letter()).collect();
-    let names: Vec<TopicName> = topics.iter().map(|topic| system.topic(*topic)).collect::<Result<_>>()?;
     // The newest are those still on their way; of old ones the topics of a long run have too many.
     let keep = |newest: &mut BTreeMap<(TopicName, i32), Vec<Record>>, record: Record| {
         let of_partition = newest.entry((record.topic.clone(), record.partition)).or_default();
@@ -38,14 +35,14 @@ async fn copy(system: &System, rng: &mut StdRng) -> Result<()> {
         }
         of_partition.push(record);
     };
-    let newest = read_topics(&system.kafka, &names, BTreeMap::new(), keep).await?;
+    let newest = read_topics(&system.kafka, &system.topics_of_events()?, BTreeMap::new(), keep).await?;
     // Every topic has the same partitions.
     let partitions: Vec<i32> = newest.keys().map(|(_, partition)| *partition).collect();
     let mut copies: Vec<NewRecord> = newest
         .into_values()
         .flatten()
         // Poison of an earlier fault would be injected once more.
-        .filter(|record| record.value.as_deref().is_some_and(|value| is_event_of(system, record, value)))
+        .filter(|record| is_event(&system.prefix, record))
         .map(|record| NewRecord {
             partition: partitions.choose(rng).copied(),
             topic: record.topic,
@@ -57,11 +54,6 @@ async fn copy(system: &System, rng: &mut StdRng) -> Result<()> {
     copies.shuffle(rng);
     copies.truncate(COPIES);
     Ok(append_records(&system.kafka, &copies).await?)
-}
-
-fn is_event_of(system: &System, record: &Record, value: &[u8]) -> bool {
-    let name = record.topic.as_str().strip_prefix(&system.prefix);
-    decode_json(value).is_ok_and(|envelope| name == Some(envelope.event.topic().name()))
 }
 
 pub(super) async fn inject_poison(world: &mut World<'_>) -> Result<()> {
@@ -116,6 +108,7 @@ fn foreign_to(topic: Topic) -> &'static [u8] {
 #[cfg(test)]
 mod tests {
     use contract::DecodeError;
+    use contract::codec::decode_json;
 
     use super::*;
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::{Envelope, OrderId, ProductId, StockItem, codec};
-use domain::backorder::{Line, Place};
+use domain::backorder::{Look, Page, Place};
 use domain::stock::StockLevel;
 use domain::warehouse::{Reservation, ReservationStatus, Warehouse};
 use sqlx::Row as _;
@@ -109,36 +109,44 @@ pub(super) async fn products(conn: &mut PgConnection) -> Result<BTreeSet<Product
         .collect()
 }
 
-/// The lines of the products in `levels`, each up to where its units are used up.
-pub(super) async fn lines(
+/// The next pages of the lines that are looked along, each of at most `size` places. `levels` has the stock of their
+/// products.
+pub(super) async fn pages(
     conn: &mut PgConnection,
+    look: &Look,
     levels: &BTreeMap<ProductId, StockLevel>,
-) -> Result<BTreeMap<ProductId, Line>, sqlx::Error> {
-    let mut lines: BTreeMap<ProductId, Line> = BTreeMap::new();
+    size: usize,
+) -> Result<BTreeMap<ProductId, Page>, sqlx::Error> {
+    let empty = |(product, level): (&ProductId, &StockLevel)| {
+        (product.clone(), Page { on_hand: level.on_hand, places: Vec::new(), is_last: true })
+    };
+    let mut pages: BTreeMap<ProductId, Page> = levels.iter().map(empty).collect();
     let rows = sqlx::query(
-        "SELECT product_id, order_id, quantity, lines FROM (
-             SELECT *, sum(quantity) OVER (PARTITION BY product_id ORDER BY place) AS wanted
-             FROM backorders WHERE product_id = ANY($1)
-         ) AS waiting
-         JOIN unnest($1::text[], $2::bigint[]) AS there (product_id, on_hand) USING (product_id)
-         WHERE wanted <= on_hand
+        // Line by line, so that the index ends each page: of what is behind it nothing is read.
+        "SELECT product_id, order_id, place, quantity, lines
+         FROM unnest($1::text[]) AS looked_along (product)
+         CROSS JOIN LATERAL (
+             SELECT * FROM backorders WHERE product_id = product AND place > $2 ORDER BY place LIMIT $3
+         ) AS page
          ORDER BY product_id, place",
     )
     .bind(levels.keys().map(ProductId::as_str).collect::<Vec<_>>())
-    .bind(levels.values().map(|level| i64::try_from(level.on_hand).unwrap_or(i64::MAX)).collect::<Vec<_>>())
+    .bind(look.passed())
+    .bind(i64::try_from(size).unwrap_or(i64::MAX))
     .fetch_all(conn)
     .await?;
     for row in rows {
         let product: ProductId = row.try_get::<&str, _>("product_id")?.parse().map_err(decode)?;
-        let on_hand = levels.get(&product).map_or(0, |level| level.on_hand);
-        let line = lines.entry(product).or_insert_with(|| Line { on_hand, places: Vec::new() });
-        line.places.push(Place {
+        let Some(page) = pages.get_mut(&product) else { continue };
+        page.places.push(Place {
             order_id: OrderId::new(row.try_get("order_id")?),
+            turn: row.try_get("place")?,
             quantity: u32::try_from(row.try_get::<i64, _>("quantity")?).map_err(decode)?,
             lines: usize::try_from(row.try_get::<i32, _>("lines")?).map_err(decode)?,
         });
+        page.is_last = page.places.len() < size;
     }
-    Ok(lines)
+    Ok(pages)
 }
 
 /// The events that asked for what `orders` wait for.

@@ -4,14 +4,15 @@
 //! there as well, because the next process may be another one.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use contract::{Envelope, OrderId};
+use domain::after;
+use domain::backorder::{Found, Look};
 use domain::stock::StockError;
 use domain::warehouse::Warehouse;
-use domain::{after, backorder};
-use futures::{FutureExt, TryFutureExt};
+use futures::FutureExt;
 use jiff::Timestamp;
 use messaging::Outbox;
 use sqlx::PgPool;
@@ -32,6 +33,10 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// takes nothing from another, so that it does not matter which come first.
 const BATCH: usize = 200;
 
+/// Most places of a line that are read in one transaction, for the same reason: however long a line is, and however
+/// many in front of it wait for something else.
+pub(super) const PAGE: usize = 200;
+
 /// Says that there is stock for orders that wait. Clones are one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Waker(Arc<Notify>);
@@ -41,6 +46,15 @@ impl Waker {
     pub(super) fn wake(&self) {
         self.0.notify_one();
     }
+}
+
+/// What a turn came to.
+#[derive(Debug)]
+pub(super) struct Served {
+    /// How many orders were served.
+    pub orders: usize,
+    /// Where to look on, if there may be more.
+    pub next: Option<Look>,
 }
 
 /// Serves orders that wait.
@@ -61,7 +75,16 @@ pub(super) struct Server {
 impl Server {
     /// Serves until `shutdown`.
     pub(super) async fn run(self, pulse: Pulse, shutdown: CancellationToken) {
-        let turn = || self.serve(Timestamp::now()).map_ok(|served| served > 0);
+        // Where the next turn looks on. One that fails begins in front again.
+        let look = Mutex::new(None);
+        let take = || look.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let keep = |next| *look.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        let turn = || async {
+            let Served { orders, next } = self.serve(Timestamp::now(), take()).await?;
+            let goes_on = orders > 0 || next.is_some();
+            keep(next);
+            Ok::<_, SweepError>(goes_on)
+        };
         // Until somebody says that there is stock, or for as long as that may be missed.
         let pause = || tokio::time::timeout(INTERVAL, self.waker.0.notified()).map(drop);
         turns::take(
@@ -74,22 +97,28 @@ impl Server {
         .await;
     }
 
-    /// Serves at most [`BATCH`] orders whose turn it is; returns how many.
+    /// Looks at a page of each line, from where `look` has come or else from the front, and serves at most [`BATCH`]
+    /// orders whose turn it is.
     ///
     /// # Errors
     /// Nothing was changed then.
-    pub(super) async fn serve(&self, now: Timestamp) -> Result<usize, SweepError> {
+    pub(super) async fn serve(&self, now: Timestamp, look: Option<Look>) -> Result<Served, SweepError> {
         let mut tx = self.pool.begin().await?;
-        let products = queue::products(&mut tx).await?;
+        let look = match look {
+            Some(look) => look,
+            None => Look::along(queue::products(&mut tx).await?),
+        };
+        let products = look.products();
         if products.is_empty() {
-            return Ok(0);
+            return Ok(Served { orders: 0, next: None });
         }
         let levels = store::lock_levels(&mut tx, &products).await?;
         // Under the locks: nobody comes, goes or is served meanwhile.
-        let lines = queue::lines(&mut tx, &levels).await?;
-        let orders: Vec<OrderId> = backorder::servable(&lines).into_iter().take(BATCH).collect();
+        let pages = queue::pages(&mut tx, &look, &levels, PAGE).await?;
+        let Found { orders, next } = look.at(&pages, BATCH);
+        let orders: Vec<OrderId> = orders.into_iter().collect();
         if orders.is_empty() {
-            return Ok(0);
+            return Ok(Served { orders: 0, next });
         }
         let causes = queue::causes(&mut tx, &orders).await?;
         let on_record = store::reservations(&mut tx, &orders).await?;
@@ -103,7 +132,7 @@ impl Server {
         tx.commit().await?;
         self.outbox.notify();
         outcomes.iter().for_each(|(order, outcome)| self.metrics.count(*order, outcome));
-        Ok(orders.len())
+        Ok(Served { orders: orders.len(), next })
     }
 
     fn let_have(

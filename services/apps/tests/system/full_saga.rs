@@ -3,15 +3,22 @@
 use std::time::Duration;
 
 use contract::{Event, Service, Step};
+use orders::config::Config;
 use serde_json::{Value, json};
 
 use crate::support::{Realm, System, eventually, short_order};
 
 /// Every step in the saga, and every service but the notification's, whose place is the spy's.
 async fn full(realm: &Realm) -> System {
+    full_but(realm, |_| {}).await
+}
+
+/// The same, configured otherwise.
+pub(crate) async fn full_but(realm: &Realm, change: impl FnOnce(&mut Config)) -> System {
     let mut config = realm.config("all");
     config.saga_steps = Step::ALL.to_vec();
     config.shipping.shipping_transit = Duration::ZERO;
+    change(&mut config);
     System::start(config, &[Service::Order, Service::Inventory, Service::Payment, Service::Shipping]).await
 }
 
@@ -119,10 +126,8 @@ async fn outage_of(service: &str) {
     let bodies: Vec<_> = (0..20).map(|n| short_order(&format!("user-{n}"), "burger", 1)).collect();
     let posted = futures::future::join_all(bodies.iter().map(|body| system.post(body))).await;
     eventually("the breaker opens", async || {
-        let metrics = system.client.get(format!("{}/metrics", system.admin)).send().await.unwrap();
-        let metrics = metrics.text().await.unwrap();
         let open = format!(r#"{service}_provider_breaker{{state="open"}} 1"#);
-        metrics.contains(&open).then_some(())
+        system.metrics().await.contains(&open).then_some(())
     })
     .await;
     system.simulate(service, json!({})).await;

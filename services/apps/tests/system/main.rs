@@ -19,6 +19,7 @@ mod lifecycle;
 mod order_api;
 mod order_saga;
 mod participants;
+mod pending;
 mod prepare_database;
 mod sales;
 mod support;

@@ -225,6 +225,12 @@ impl System {
         Answer::of(self.client.get(self.url(path)).send().await.unwrap()).await
     }
 
+    /// The metrics of the process, as they are scraped.
+    pub(crate) async fn metrics(&self) -> String {
+        let answer = self.client.get(format!("{}/metrics", self.admin)).send().await.unwrap();
+        answer.text().await.unwrap()
+    }
+
     /// Waits for an order to end, and shows it.
     pub(crate) async fn ended(&self, order_id: &str) -> Value {
         let path = format!("/api/v1/orders/{order_id}?wait=20s");

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use contract::{CancelReason, NotificationKind, OrderId, ProductId, Step, StockItem};
 use domain::{
-    backorder::{self, Line, Place},
+    backorder::{Look, Page, Place},
     payment::{PaymentInput, PaymentNews},
     saga::{Announcement, Effect, Input, OrderSaga, OrderStatus, SagaConfig, Timeouts, advance},
     shipment::{ShipmentInput, ShipmentNews, ShipmentStatus},
@@ -237,17 +237,19 @@ impl World {
         let is_waiting = |id: &&OrderId| {
             self.reservations.get(*id).is_some_and(|it| it.status == ReservationStatus::Backordered)
         };
-        let mut lines: BTreeMap<ProductId, Line> = BTreeMap::new();
-        for id in self.asked.iter().filter(is_waiting) {
+        let mut lines: BTreeMap<ProductId, Page> = BTreeMap::new();
+        for (id, turn) in self.asked.iter().filter(is_waiting).zip(1..) {
             let items = &self.reservations[id].items;
             for item in items {
-                let line = lines.entry(item.product_id.clone()).or_default();
-                line.on_hand = self.levels[&item.product_id].on_hand;
-                line.places.push(Place { order_id: *id, quantity: item.quantity, lines: items.len() });
+                let on_hand = self.levels[&item.product_id].on_hand;
+                let page = lines.entry(item.product_id.clone()).or_default();
+                (page.on_hand, page.is_last) = (on_hand, true);
+                let (order_id, quantity, lines) = (*id, item.quantity, items.len());
+                page.places.push(Place { order_id, turn, quantity, lines });
             }
         }
         let expires_at = self.now + self.reservation_life;
-        for id in backorder::servable(&lines) {
+        for id in Look::along(lines.keys().cloned()).at(&lines, usize::MAX).orders {
             let outcome = self.in_warehouse(|warehouse| warehouse.on_turn(id, expires_at).unwrap());
             assert!(matches!(outcome, Outcome::Reserved { .. }), "{id}: {outcome:?}");
             self.answer_yes(id, Step::Inventory);

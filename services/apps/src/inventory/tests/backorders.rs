@@ -2,7 +2,7 @@
 
 use contract::{Event, InventoryFailure};
 
-use super::super::waker::Server;
+use super::super::waker::{PAGE, Served, Server};
 use super::*;
 
 const LONGEST: Duration = Duration::from_secs(60);
@@ -25,12 +25,20 @@ impl Shop {
             .unwrap();
     }
 
-    /// A process that serves those who wait; returns how many it served.
+    /// A process that looks along the lines once and serves those who wait; returns how many it served.
     async fn serve(&self) -> usize {
         let (pool, outbox) = (self.pool.clone(), self.messaging.outbox().clone());
         let (waker, metrics) = (Waker::default(), self.metrics.clone());
         let server = Server { pool, outbox, waker, reservation_ttl: TTL, metrics };
-        server.serve(Timestamp::now()).await.unwrap()
+        let (mut served, mut look) = (0, None);
+        loop {
+            let Served { orders, next } = server.serve(Timestamp::now(), look).await.unwrap();
+            served += orders;
+            look = next;
+            if look.is_none() {
+                return served;
+            }
+        }
     }
 
     async fn statuses(&self, orders: &[OrderId]) -> Vec<String> {
@@ -122,6 +130,29 @@ async fn an_order_that_waited_long_enough_fails() {
     let told: Vec<String> = shop.outbox().await.into_iter().map(|(topic, ..)| topic).collect();
     assert_eq!(told, ["inventory.failed", "inventory.updated"]);
     assert_eq!((shop.backordered("burger").await, shop.places().await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_longer_than_a_page_is_served_to_its_end_and_those_in_front_keep_theirs() {
+    let shop = Shop::with_backorders().await;
+    // Two pages and more in front: they want a burger as well, and there is none.
+    let in_front: Vec<OrderId> = (0..2 * PAGE + 10).map(|_| new_order()).collect();
+    let behind: Vec<OrderId> = (0..PAGE + 10).map(|_| new_order()).collect();
+    let pair = [("burger", 1), ("pizza", 1)];
+    shop.react(&in_front.iter().map(|order| created(*order, &pair)).collect::<Vec<_>>()).await;
+    shop.react(&behind.iter().map(|order| created(*order, &pair[1..])).collect::<Vec<_>>()).await;
+
+    shop.set("pizza", in_front.len() as i64).await;
+    assert_eq!(shop.serve().await, 0, "all are kept for those in front");
+    shop.set("pizza", (in_front.len() + PAGE + 1) as i64).await;
+    let served = shop.serve().await;
+
+    assert_eq!(served, PAGE + 1);
+    assert!(shop.statuses(&in_front).await.iter().all(|status| status == "BACKORDERED"));
+    let (held, waiting) = behind.split_at(served);
+    assert!(shop.statuses(held).await.iter().all(|status| status == "HELD"), "the first ones");
+    assert!(shop.statuses(waiting).await.iter().all(|status| status == "BACKORDERED"));
+    assert_eq!(shop.level("pizza").await, (in_front.len() as u64, served as u64, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
