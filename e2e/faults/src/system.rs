@@ -137,10 +137,7 @@ impl System {
         let source = Source::new(self.kafka.clone(), &self.prefix, self.steps.clone(), &databases)?;
         Ok(match &self.format {
             Format::Json => source,
-            Format::Avro { registry } => {
-                let (url, credentials, ca_file) = (registry.clone(), None, None);
-                source.with_registry(RegistryConfig { url, credentials, ca_file })?
-            }
+            Format::Avro { registry } => source.with_registry(RegistryConfig::at(registry))?,
         })
     }
 

@@ -69,7 +69,7 @@ impl Realm {
 }
 
 fn at(url: &str) -> RegistryConfig {
-    RegistryConfig { url: url.to_owned(), credentials: None, ca_file: None }
+    RegistryConfig::at(url)
 }
 
 fn completed(order: u128) -> Envelope {

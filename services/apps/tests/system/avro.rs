@@ -8,7 +8,7 @@ use contract::{DecodeError, Envelope, Service};
 use devcluster::registry::{Registry as OwnRegistry, RegistryOptions};
 use devcluster::testing;
 use futures::future::BoxFuture;
-use messaging::{AvroCodec, Codec, Compatibility, EncodeError, Registry, RegistryConfig, RegistryError};
+use messaging::{AvroCodec, Codec, EncodeError, Registry, RegistryConfig, RegistryError};
 use orders::config::Config;
 use orders::events::EventsFormat;
 use orders::runtime::Process;
@@ -58,12 +58,7 @@ impl Codec for Counting {
 async fn an_order_completes_with_every_event_in_avro() {
     let realm = Realm::create().await;
     let url = testing::registry().url();
-    let registry = RegistryConfig {
-        url: url.to_owned(),
-        credentials: None,
-        ca_file: None,
-        compatibility: Compatibility::default(),
-    };
+    let registry = RegistryConfig::at(url);
     let (codec, seen) =
         (AvroCodec::writing_json(Registry::new(registry).unwrap()), Arc::new(AtomicUsize::new(0)));
     // All services but one that the realm does not run, so that nobody shares the spy's group.

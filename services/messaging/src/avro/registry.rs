@@ -33,6 +33,15 @@ pub struct RegistryConfig {
     pub compatibility: Compatibility,
 }
 
+impl RegistryConfig {
+    /// The registry at `url`, which asks for no password, is signed by an authority of the system's, if any, and refuses
+    /// what is not fully compatible.
+    pub fn at(url: impl Into<String>) -> Self {
+        let compatibility = Compatibility::default();
+        Self { url: url.into(), credentials: None, ca_file: None, compatibility }
+    }
+}
+
 /// What a registry asks of the next version of a schema. By Confluent's names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, strum::Display, strum::EnumString, strum::EnumIter)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]

@@ -16,12 +16,7 @@ use crate::handlers::Recorder;
 use crate::harness::{DEAD_LETTERS, INPUT, OUTPUT, Shop, assert_in_order, event, events, within};
 
 fn at(url: &str) -> RegistryConfig {
-    RegistryConfig {
-        url: url.to_owned(),
-        credentials: None,
-        ca_file: None,
-        compatibility: Compatibility::default(),
-    }
+    RegistryConfig::at(url)
 }
 
 fn registry_at(url: &str) -> Registry {
