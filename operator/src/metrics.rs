@@ -146,9 +146,12 @@ impl Metrics {
 
     /// Requests to the apiserver so far that only read, the beginnings of watches among them.
     pub fn reads(&self) -> u64 {
-        sum(&self.requests, |labels| {
-            labels.iter().any(|label| label.name() == "method" && label.value() == "GET")
-        })
+        sum(&self.requests, is_get)
+    }
+
+    /// Requests to the apiserver so far that do not only read, refused ones and events included.
+    pub fn changing_requests(&self) -> u64 {
+        sum(&self.requests, |labels| !is_get(labels))
     }
 
     /// Counts an object that was found drifted.
@@ -216,6 +219,10 @@ fn sum(family: &IntCounterVec, asked: impl Fn(&[LabelPair]) -> bool) -> u64 {
         .filter(|metric| asked(metric.get_label()))
         .map(|metric| metric.get_counter().get_value() as u64)
         .sum()
+}
+
+fn is_get(labels: &[LabelPair]) -> bool {
+    labels.iter().any(|label| label.name() == "method" && label.value() == "GET")
 }
 
 /// How a pass ended; the label values are controller-runtime's.

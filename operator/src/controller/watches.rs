@@ -2,8 +2,8 @@
 //!
 //! A watch can die without a word, and an operator that no longer sees changes looks healthy from outside.
 //! So the cache is audited: once a minute the objects' versions are listed (metadata only, from the
-//! apiserver's cache) and compared; those of what belongs to pipelines as often as these are looked at. An object that differed a round ago, and whose cached version has not
-//! moved since, was missed.
+//! apiserver's cache) and compared; those of what belongs to pipelines as often as these are looked at. An
+//! object that differed a round ago, and whose cached version has not moved since, was missed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};

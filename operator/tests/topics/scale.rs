@@ -14,16 +14,7 @@ use super::world::{World, eventually, settings};
 
 /// Requests to the apiserver so far that only read, and that do not.
 pub(super) fn requests(world: &World) -> (u64, u64) {
-    let text = world.ctx.metrics.encode().unwrap();
-    let all = text.lines().filter(|line| line.starts_with("rest_client_requests_total{"));
-    let counted = all
-        .filter_map(|line| Some((line.contains(r#"method="GET""#), line.rsplit(' ').next()?.parse().ok()?)));
-    counted.fold(
-        (0, 0),
-        |(reads, writes), (read, count): (bool, u64)| {
-            if read { (reads + count, writes) } else { (reads, writes + count) }
-        },
-    )
+    (world.ctx.metrics.reads(), world.ctx.metrics.changing_requests())
 }
 
 fn of(kinds: &BTreeMap<RequestKind, u64>, kind: RequestKind) -> u64 {
