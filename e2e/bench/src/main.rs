@@ -28,7 +28,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::report::{Machine, Report};
+use crate::report::{Figure, Machine, Report};
 
 /// Measures the order system and the operator on this machine.
 #[derive(Debug, Parser)]
@@ -135,7 +135,7 @@ async fn measure_services(cli: &Cli, report: &mut Report) -> Result<()> {
         report.extend(windows::measure(cli.repeat).await?);
     }
     if cli.wants(Subject::Rebalances) {
-        report.extend(rebalances::measure().await?);
+        report.extend(repeated(cli.repeat, rebalances::measure).await?);
     }
     if cli.wants(Subject::Orders) {
         let plan = orders::Plan {
@@ -151,13 +151,25 @@ async fn measure_services(cli: &Cli, report: &mut Report) -> Result<()> {
 
 async fn measure_operator(cli: &Cli, report: &mut Report) -> Result<()> {
     if cli.wants(Subject::Topics) {
-        report.extend(topics::measure(&world::binary()?, cli.topics).await?);
+        let measure = async || topics::measure(&world::binary()?, cli.topics).await;
+        report.extend(repeated(cli.repeat, measure).await?);
     }
     if cli.wants(Subject::Unchanged) {
-        report.extend(unchanged::measure(&world::binary()?, cli.unchanged_topics).await?);
+        let measure = async || unchanged::measure(&world::binary()?, cli.unchanged_topics).await;
+        report.extend(repeated(cli.repeat, measure).await?);
     }
     if cli.wants(Subject::Pipelines) {
-        report.extend(pipelines::measure(&world::binary()?, cli.pipelines).await?);
+        let measure = async || pipelines::measure(&world::binary()?, cli.pipelines).await;
+        report.extend(repeated(cli.repeat, measure).await?);
     }
     Ok(())
+}
+
+/// The medians of what `measure` finds, each time from the start.
+async fn repeated(repeat: usize, measure: impl AsyncFn() -> Result<Vec<Figure>>) -> Result<Vec<Figure>> {
+    let mut runs = Vec::new();
+    for _ in 0..repeat.max(1) {
+        runs.push(measure().await?);
+    }
+    Ok(report::medians(runs))
 }

@@ -1,5 +1,6 @@
 //! What was measured, for people and for programs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -53,6 +54,24 @@ impl Figure {
         let value = values.get(values.len() / 2).copied().unwrap_or_default();
         Self::new(name, unit, value, better).with(serde_json::json!({ "all": values }))
     }
+}
+
+/// One figure of each name, its value the median of all runs, with the rest of what the first run tells.
+pub(crate) fn medians(runs: Vec<Vec<Figure>>) -> Vec<Figure> {
+    let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for figure in runs.iter().flatten() {
+        values.entry(figure.name.clone()).or_default().push(figure.value);
+    }
+    let median = |mut figure: Figure| {
+        let found = values.remove(&figure.name).unwrap_or_default();
+        let of_all = Figure::median(figure.name.as_str(), figure.unit, found, figure.better);
+        figure.value = of_all.value;
+        if let (Value::Object(detail), Value::Object(all)) = (&mut figure.detail, of_all.detail) {
+            detail.extend(all);
+        }
+        figure
+    };
+    runs.into_iter().next().unwrap_or_default().into_iter().map(median).collect()
 }
 
 /// The machine it was measured on.

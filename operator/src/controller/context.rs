@@ -50,7 +50,7 @@ impl Default for Settings {
         Self {
             namespace: None,
             orders_image: "orderpipeline/orders:dev".to_owned(),
-            // A pass mostly waits for Kafka requests, which gather what comes within a quarter of a second: enough that a
+            // A pass mostly waits for Kafka requests, which gather what comes within a third of a second: enough that a
             // thousand objects take a few of these rounds. Requests to the apiserver have a bound of their own.
             concurrency: 500,
             resync: Duration::from_secs(600),
