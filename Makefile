@@ -34,6 +34,14 @@ devcluster:
 prerequisites: devcluster ## Install what the build and the cluster need (as root), or name it
 	$(DEVCLUSTER) prerequisites
 
+.PHONY: build-prerequisites
+build-prerequisites: devcluster
+	$(DEVCLUSTER) prerequisites build
+
+.PHONY: test-prerequisites
+test-prerequisites: devcluster
+	$(DEVCLUSTER) prerequisites tests
+
 .PHONY: binaries
 binaries: prerequisites
 	cargo build --locked --workspace --bins
@@ -48,7 +56,7 @@ images: ## Build the images with Docker
 	docker build -f services/Dockerfile -t $(IMAGE_PREFIX)/orders:$(IMAGE_TAG) .
 
 .PHONY: crds
-crds: prerequisites ## Generate crds/ and docs/reference/ from the Rust types
+crds: build-prerequisites ## Generate crds/ and docs/reference/ from the Rust types
 	cargo run --locked -q -p operator --bin crdgen -- crds docs/reference
 
 # What `make bench` is to do, such as BENCH_ARGS='--only orders --repeat 3'; --help tells more.
@@ -57,7 +65,7 @@ BENCH_ARGS ?=
 # --- checks -----------------------------------------------------------------
 
 .PHONY: lint
-lint: prerequisites
+lint: build-prerequisites
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
@@ -66,11 +74,11 @@ check: lint ## Format, lints and pure tests: the fast part of `make test`
 	cargo test --locked -q -p contract -p domain
 
 .PHONY: test
-test: lint test-services e2e ## Everything that CI runs
+test: test-prerequisites lint test-services e2e ## Everything that CI runs
 
 # Always the whole workspace: another selection means other features of the dependencies, and builds them again.
 .PHONY: test-binaries
-test-binaries: prerequisites
+test-binaries: build-prerequisites
 	cargo test --locked --workspace --no-run
 
 # Most tests wait for brokers, databases and processes rather than for a core: twice as many at a time as the two cores
@@ -78,15 +86,18 @@ test-binaries: prerequisites
 TEST_THREADS ?= 4
 
 .PHONY: test-services
-test-services: test-binaries ## Tests against a real broker, PostgreSQL, kube-apiserver and registry
+test-services: test-prerequisites test-binaries ## Tests against a real broker, PostgreSQL, kube-apiserver and registry
 	RUST_TEST_THREADS=$(TEST_THREADS) $(DEVCLUSTER) with kafka,postgres,apiserver,registry -- \
 	  cargo test --locked --workspace --exclude e2e
 
+# Kind has a life cycle of its own.
+E2E_SUITES ?= --test cluster --test lifecycle
+
 .PHONY: e2e
-e2e: test-binaries ## The suite on a whole cluster, which it starts and removes
-	trap '$(DEVCLUSTER) --dir $(E2E_DIR) down' EXIT; \
-	  $(DEVCLUSTER) --dir $(E2E_DIR) up && $(DEVCLUSTER) --dir $(E2E_DIR) load && \
-	  DEVCLUSTER_DIR=$(E2E_DIR) cargo test --locked --workspace --test cluster -- --test-threads=1
+e2e: prerequisites test-binaries binaries ## The demo and the suites on a whole cluster, which it starts and removes
+	trap '$(DEVCLUSTER) --dir $(E2E_DIR) down' EXIT; export DEVCLUSTER_DIR=$(E2E_DIR); \
+	  $(DEVCLUSTER) --dir $(E2E_DIR) up && $(DEVCLUSTER) --dir $(E2E_DIR) load && $(DEMO) && \
+	  cargo test --locked --workspace $(E2E_SUITES) -- --test-threads=1
 
 .PHONY: e2e-faults
 e2e-faults: binaries ## Faults at random under load for DURATION (20m), then the verdict; SEED repeats one, RATE is orders/s, FORMAT json or avro

@@ -93,6 +93,18 @@ impl Cluster {
         printed(&args.join(" "), self.command(args).output()?)
     }
 
+    /// Runs a shell script as root where the processes of the node's pods are seen.
+    ///
+    /// # Errors
+    /// What it wrote to its standard error, when it fails.
+    pub fn on_node(&self, script: &str) -> anyhow::Result<String> {
+        if self.value("/provider")? == "bare" {
+            return self.devcluster(&["exec", "--", "sh", "-c", script]);
+        }
+        let node = self.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"])?;
+        printed("docker exec", Command::new("docker").args(["exec", &node, "sh", "-c", script]).output()?)
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.devcluster);
         if let Some(dir) = &self.dir {

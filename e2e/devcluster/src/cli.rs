@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::bare::{beside, sandbox};
 use crate::home::Home;
+use crate::packages::{self, Extent};
 use crate::provider::{self, Status};
 use crate::state::ProviderKind;
 use crate::{forward, images};
@@ -64,10 +65,10 @@ enum Action {
     Load {
         /// Image archives (bare) or image names of Docker (kind); none: the images of this project
         images: Vec<String>,
-        /// The operator's binary; default: beside this program
+        /// The operator's binary (bare); default: beside this program
         #[arg(long)]
         operator: Option<PathBuf>,
-        /// The order services' binary; default: beside this program
+        /// The order services' binary (bare); default: beside this program
         #[arg(long)]
         orders: Option<PathBuf>,
     },
@@ -75,8 +76,12 @@ enum Action {
     Kubeconfig,
     /// Print the mails that the shop's customers got
     Mail,
-    /// Install what the build and the cluster need (as root), or name it
-    Prerequisites,
+    /// Install what is needed (as root), or name it
+    Prerequisites {
+        /// For what
+        #[arg(value_enum, default_value_t = Extent::Cluster)]
+        extent: Extent,
+    },
     /// Run a command with components started for it alone
     With {
         /// Which: kafka, postgres, apiserver, registry
@@ -147,7 +152,7 @@ impl Cli {
                 print(&std::fs::read_to_string(status.kubeconfig).context("cannot read the kubeconfig")?)?;
             }
             Action::Mail => print(&provider::choose(&home()?, None)?.mail()?)?,
-            Action::Prerequisites => crate::packages::prerequisites()?,
+            Action::Prerequisites { extent } => packages::prerequisites(extent)?,
             Action::With { components, command } => return crate::with::run(&components, &command),
             Action::Sandbox { ready } => sandbox::hold(home()?.path(), &ready)?,
             Action::Forward { config } => forward::run(&config)?,

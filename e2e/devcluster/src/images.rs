@@ -148,22 +148,13 @@ pub fn build(application: Application, binary: &Path, checkout: &Path, folder: &
     built.map(|()| archive)
 }
 
-/// The command that builds the image of `application` with Docker, `binary` in it.
-///
-/// # Errors
-/// When the binary is missing.
-pub fn docker_build(
-    application: Application,
-    binary: &Path,
-    checkout: &Path,
-    folder: &Path,
-) -> Result<Command> {
-    let context = context(application, binary, folder)?;
+/// The command that builds the image of `application` with Docker. The program is compiled in it: one of this machine
+/// may ask for a newer C library than the image has.
+pub fn docker_build(application: Application, checkout: &Path) -> Command {
     let mut build = Command::new("docker");
     build.args(["buildx", "build", "--load", "--tag", application.image, "--file"]);
     build.arg(checkout.join(application.dockerfile));
-    build.arg("--build-context").arg(format!("build={}", context.display()));
-    Ok(with_arg(build, context))
+    with_arg(build, checkout)
 }
 
 /// A folder with nothing but the binary: an image builder copies its whole context.

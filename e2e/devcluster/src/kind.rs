@@ -214,9 +214,11 @@ impl Provider for Kind {
     fn load_applications(&self, binaries: &BTreeMap<String, PathBuf>) -> Result<()> {
         let checkout = home::checkout()?;
         for application in images::APPLICATIONS {
-            let Some(binary) = binaries.get(application.program) else { continue };
-            progress::step(&format!("image {}", application.image), || {
-                let build = images::docker_build(application, binary, &checkout, &self.home.join("images"))?;
+            if !binaries.contains_key(application.program) {
+                continue;
+            }
+            progress::step(&format!("image {} (compiles it)", application.image), || {
+                let build = images::docker_build(application, &checkout);
                 run(&format!("build the image {}", application.image), build)?;
                 self.load(application.image)?;
                 provider::restart_users(self, application.image)

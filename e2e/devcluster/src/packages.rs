@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use nix::unistd::Uid;
 
 use crate::java::Java;
 use crate::kafka;
 use crate::process::run;
 use crate::progress;
+use crate::provider;
+use crate::registry;
+use crate::state::ProviderKind;
 use crate::tools::which;
 
 /// What something is needed for.
@@ -121,13 +125,40 @@ pub fn ensure(purposes: &[Purpose]) -> Result<()> {
     })
 }
 
-/// Sees to everything: what the build needs, and each component.
+/// What `devcluster prerequisites` sees to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Extent {
+    /// What the build needs
+    Build,
+    /// And a cluster of the kind that `up` would make
+    Cluster,
+    /// And all that the tests start
+    Tests,
+}
+
+/// Sees to everything up to `extent`.
 ///
 /// # Errors
-/// As [`ensure`]; also when Rust's or Go's compiler is missing, which Debian has only in too old versions.
-pub fn prerequisites() -> Result<()> {
-    ensure(&[Purpose::Build, Purpose::Kafka, Purpose::Postgres, Purpose::Cluster])?;
-    require_go()
+/// As [`ensure`]; also when Go's compiler, or the tests' Java, is missing, which Debian has only in too old versions.
+pub fn prerequisites(extent: Extent) -> Result<()> {
+    let mut purposes = vec![Purpose::Build];
+    // Kind brings everything in images.
+    let is_bare = provider::available() == ProviderKind::Bare;
+    if extent == Extent::Tests || (extent == Extent::Cluster && is_bare) {
+        purposes.extend([Purpose::Kafka, Purpose::Postgres]);
+    }
+    if extent >= Extent::Cluster && is_bare {
+        purposes.push(Purpose::Cluster);
+    }
+    ensure(&purposes)?;
+    // The tests' kube-apiserver is built here whatever a cluster is made of.
+    if purposes.len() > 1 {
+        require_go()?;
+    }
+    if extent == Extent::Tests {
+        Java::find(registry::JAVA_VERSION).context("the tests start a schema registry")?;
+    }
+    Ok(())
 }
 
 fn require_go() -> Result<()> {
@@ -167,10 +198,5 @@ mod tests {
         assert!(!Presence::Program("a-program-that-nobody-has").holds());
         assert!(Presence::File("/proc/self/stat").holds());
         assert!(!Presence::Library("a-library-that-nobody-has").holds());
-    }
-
-    #[test]
-    fn nothing_is_needed_for_nothing() {
-        assert!(missing(&[]).is_empty());
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -124,7 +125,8 @@ impl Credentials {
             Ok(bytes) => {
                 serde_json::from_slice(&bytes).context("the credentials are damaged; run `devcluster down`")
             }
-            Err(_) => Ok(Self::default()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error).context("cannot read the credentials"),
         }
     }
 
@@ -182,7 +184,7 @@ pub fn choose(home: &Home, wanted: Option<ProviderKind>) -> Result<Box<dyn Provi
 }
 
 /// Kind where Docker answers and kind is installed; bare elsewhere.
-fn available() -> ProviderKind {
+pub fn available() -> ProviderKind {
     let docker = || {
         let mut command = Command::new("docker");
         command.arg("info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

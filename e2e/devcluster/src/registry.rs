@@ -19,7 +19,7 @@ use crate::tools::{cached, which};
 /// Group, name, version, type and classifier in Maven Central.
 const ARTIFACT: &str = "io.apicurio:apicurio-registry-app:3.3.3:tar.gz:all";
 /// It is compiled for this version.
-const JAVA_VERSION: u32 = 21;
+pub const JAVA_VERSION: u32 = 21;
 /// Up in 5 s on an idle machine; tests run on busy ones.
 const START_TIMEOUT: Duration = Duration::from_secs(180);
 /// The serial collector and the first compiler tier: the least memory and the least work at the start.

@@ -15,6 +15,7 @@ mod world;
 use contract::Step;
 
 pub use fault::Fault;
+pub use load::Load;
 pub use machine::Machine;
 pub use world::{Soak, scenario, soak};
 

@@ -29,7 +29,7 @@ const PRICE: u64 = 2599;
 
 /// Orders on their way.
 #[derive(Debug)]
-pub(crate) struct Load {
+pub struct Load {
     accepted: Arc<Mutex<BTreeSet<OrderId>>>,
     stop: Arc<Semaphore>,
     shop: JoinHandle<Result<()>>,
@@ -37,7 +37,10 @@ pub(crate) struct Load {
 
 impl Load {
     /// Sends orders to the order service at `url`, one per `interval`; what is ordered follows from `seed`.
-    pub(crate) fn start(url: &str, seed: u64, interval: Duration) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When there can be no HTTP client.
+    pub fn start(url: &str, seed: u64, interval: Duration) -> Result<Self> {
         let client = http_client(ANSWER_TIMEOUT)?;
         let (accepted, stop) =
             (Arc::<Mutex<BTreeSet<OrderId>>>::default(), Arc::new(Semaphore::new(CUSTOMERS)));
@@ -72,12 +75,16 @@ impl Load {
     }
 
     /// Orders accepted so far.
-    pub(crate) fn accepted(&self) -> usize {
+    #[must_use]
+    pub fn accepted(&self) -> usize {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Waits until `more` orders have been accepted from now on.
-    pub(crate) async fn accept(&self, more: usize) -> Result<()> {
+    ///
+    /// # Errors
+    /// When one was refused, or they are not accepted in time.
+    pub async fn accept(&self, more: usize) -> Result<()> {
         let (goal, deadline) = (self.accepted() + more, Instant::now() + PERSISTENCE);
         while self.accepted() < goal {
             ensure!(!self.shop.is_finished(), "the load has ended early");
@@ -91,7 +98,7 @@ impl Load {
     ///
     /// # Errors
     /// When one was refused, or never answered.
-    pub(crate) async fn finish(self) -> Result<BTreeSet<OrderId>> {
+    pub async fn finish(self) -> Result<BTreeSet<OrderId>> {
         self.stop.close();
         self.shop.await??;
         Ok(std::mem::take(&mut self.accepted.lock().unwrap_or_else(PoisonError::into_inner)))

@@ -130,12 +130,8 @@ impl<'m> World<'m> {
         let accepted = self.load.finish().await?;
         let source = self.system.source()?;
         let rest = wait_for_rest(&source, REST_TIMEOUT).await;
-        let expected = Expected {
-            accepted: Some(accepted),
-            stocked: stocked()?,
-            dead_letters: self.injected,
-            steps: self.system.steps.clone(),
-        };
+        let expected =
+            Expected { accepted: Some(accepted), stocked: stocked()?, dead_letters: self.injected };
         let report = verify(&source, &expected).await?;
         ensure!(report.holds(), "{report}\n{rest:?}");
         rest?;

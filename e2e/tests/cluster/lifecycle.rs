@@ -146,6 +146,24 @@ async fn the_installation_for_one_namespace_needs_nothing_outside_of_it() {
 }
 
 #[tokio::test]
+async fn the_overlay_of_the_readme_names_the_images_of_its_reader() {
+    let (cluster, _) = ready().await;
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let overlay = blocks.into_iter().find(|block| block.contains("kind: Kustomization")).unwrap();
+    let folder = root().join("target/tmp/my-overlay");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("kustomization.yaml"), overlay.replace("../manifests", "../../../manifests"))
+        .unwrap();
+
+    let built = cluster.kubectl(&["kustomize", &folder.to_string_lossy()]).unwrap();
+
+    assert!(built.contains("image: registry.example/orderpipeline/operator:dev"), "{built}");
+    assert!(built.contains("value: registry.example/orderpipeline/orders:dev"), "{built}");
+    assert!(!built.contains(" orderpipeline/"), "nothing names the images of the test cluster: {built}");
+}
+
+#[tokio::test]
 async fn what_operations_tells_to_type_works() {
     let (cluster, _) = ready().await;
     let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();

@@ -4,7 +4,7 @@ use contract::{Money, OrderId, ProductId, Service};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::facts::{Facts, Payment, Reservation, Shipment, Stock, Waiting};
+use crate::facts::{Facts, Order, Payment, Reservation, Shipment, Stock, Waiting};
 use crate::source::{GatherError, Source};
 
 pub(crate) async fn read(source: &Source, facts: &mut Facts) -> Result<(), GatherError> {
@@ -13,7 +13,7 @@ pub(crate) async fn read(source: &Source, facts: &mut Facts) -> Result<(), Gathe
         let waiting = waiting(pool).await.map_err(failed)?;
         facts.waiting.insert(service, waiting);
         match service {
-            Service::Order => orders(pool, facts).await.map_err(failed)?,
+            Service::Order => orders(pool, facts).await?,
             Service::Inventory => inventory(pool, facts).await?,
             Service::Payment => payments(pool, facts).await?,
             Service::Shipping => shipments(pool, facts).await.map_err(failed)?,
@@ -50,13 +50,25 @@ async fn count(pool: &PgPool, query: &'static str) -> Result<u64, sqlx::Error> {
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-async fn orders(pool: &PgPool, facts: &mut Facts) -> Result<(), sqlx::Error> {
+async fn orders(pool: &PgPool, facts: &mut Facts) -> Result<(), GatherError> {
+    let service = Service::Order;
     // An order and its saga are written together; half of one is no state that an order may be in.
     let rows = "SELECT order_id, CASE WHEN orders.details IS NULL OR sagas.status IS NULL THEN 'TORN'
-                                      ELSE sagas.status END
+                                      ELSE sagas.status END,
+                       ARRAY(SELECT state ->> 'step' FROM json_array_elements(sagas.steps) AS state)
                 FROM orders FULL JOIN sagas USING (order_id)";
-    let rows: Vec<(Uuid, String)> = sqlx::query_as(rows).fetch_all(pool).await?;
-    facts.orders = rows.into_iter().map(|(order, status)| (OrderId::new(order), status)).collect();
+    let rows: Vec<(Uuid, String, Vec<String>)> = sqlx::query_as(rows)
+        .fetch_all(pool)
+        .await
+        .map_err(|source| GatherError::Database { service, source })?;
+    for (order, status, steps) in rows {
+        let step = |name: &String| {
+            let what = || format!("{name:?} as a step");
+            name.parse().map_err(|_unknown| GatherError::Unreadable { service, what: what() })
+        };
+        let steps = steps.iter().map(step).collect::<Result<_, _>>()?;
+        facts.orders.insert(OrderId::new(order), Order { status, steps });
+    }
     Ok(())
 }
 

@@ -9,8 +9,8 @@ use uuid::Uuid;
 /// Everything that was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The state of each order in the order service's database, as it is stored: `COMPLETED`, `PENDING`, ….
-    pub orders: BTreeMap<OrderId, String>,
+    /// What the order service has on record about each order.
+    pub orders: BTreeMap<OrderId, Order>,
     /// What was said about each order, each event once, however often it is in its topic.
     pub said: BTreeMap<OrderId, Vec<Said>>,
     /// The levels of each product.
@@ -25,6 +25,15 @@ pub struct Facts {
     pub waiting: BTreeMap<Service, Waiting>,
     /// The dead letters of each service, those of one origin counted once.
     pub dead_letters: BTreeMap<Service, u64>,
+}
+
+/// What the order service has on record about an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// As it is stored: `COMPLETED`, `PENDING`, ….
+    pub status: String,
+    /// The steps of its own saga: an order ends by the rules under which it began.
+    pub steps: Vec<Step>,
 }
 
 /// An event about an order.
@@ -105,11 +114,14 @@ pub struct Expected {
     pub stocked: BTreeMap<ProductId, u64>,
     /// The most dead letters there may be: what was injected on purpose.
     pub dead_letters: u64,
-    /// The steps of the orders' saga.
-    pub steps: Vec<Step>,
 }
 
 impl Facts {
+    /// Whether `order` goes, or went, through `step`.
+    pub(crate) fn takes(&self, order: OrderId, step: Step) -> bool {
+        self.orders.get(&order).is_some_and(|order| order.steps.contains(&step))
+    }
+
     /// What was said about `order` on `topic`.
     pub(crate) fn said(&self, order: OrderId, topic: Topic) -> impl Iterator<Item = &Said> {
         let said = self.said.get(&order).map_or(&[][..], Vec::as_slice);

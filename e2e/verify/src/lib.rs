@@ -16,7 +16,7 @@ mod topics;
 mod violation;
 
 pub use check::check;
-pub use facts::{About, Expected, Facts, Payment, Reservation, Said, Shipment, Stock, Waiting};
+pub use facts::{About, Expected, Facts, Order, Payment, Reservation, Said, Shipment, Stock, Waiting};
 pub use messaging::{RegistryConfig, RegistryCredentials};
 pub use report::Report;
 pub use rest::{Unrest, wait_for_rest};

@@ -32,8 +32,8 @@ impl Report {
     #[must_use]
     pub fn new(facts: &Facts, violations: Vec<Violation>) -> Self {
         let mut states = BTreeMap::new();
-        for status in facts.orders.values() {
-            *states.entry(status.clone()).or_default() += 1;
+        for order in facts.orders.values() {
+            *states.entry(order.status.clone()).or_default() += 1;
         }
         Self {
             orders: facts.orders.len(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::sandbox::{self, Enter};
@@ -35,15 +35,18 @@ impl Components {
     }
 
     /// Takes over what `state` says is running; whatever else carries the cluster's mark is ended.
-    pub fn adopt(home: Home, state: State) -> Self {
+    ///
+    /// # Errors
+    /// When a process stays.
+    pub fn adopt(home: Home, state: State) -> Result<Self> {
         let mut components = Self::new(home, state);
         if components.sandbox().is_none() {
             // Without its namespaces nothing that still runs can be reached again.
-            components.kill_all();
+            components.kill_all()?;
         }
         let known: BTreeSet<i32> = components.state.processes.values().map(|id| id.pid).collect();
         kill(&strays::unknown(&components.home, &known));
-        components
+        Ok(components)
     }
 
     /// Where everything lies.
@@ -123,24 +126,34 @@ impl Components {
     }
 
     /// Ends everything: noted, marked, and what runs in containers.
-    pub fn kill_all(&mut self) {
-        kill_everything(&self.home);
+    ///
+    /// # Errors
+    /// When a process stays.
+    pub fn kill_all(&mut self) -> Result<()> {
+        kill_everything(&self.home)?;
         self.state.processes.clear();
+        Ok(())
     }
 }
 
 /// Ends every process of the cluster in `home`.
-pub fn kill_everything(home: &Home) {
+///
+/// # Errors
+/// When a process stays.
+pub fn kill_everything(home: &Home) -> Result<()> {
     // What the kubelet and containerd have started while they were being ended is found in the next round.
     for _ in 0..KILL_ROUNDS {
         let mut found = strays::all(home);
         let inside = super::cgroup::processes(&home.cluster_name()).unwrap_or_default();
         found.extend(inside.into_iter().filter_map(ProcessId::of).filter(|id| id.is_running()));
         if found.is_empty() {
-            return;
+            return Ok(());
         }
         kill(&found);
     }
+    let left: Vec<i32> = strays::all(home).into_iter().map(|process| process.pid).collect();
+    ensure!(left.is_empty(), "these processes of the cluster do not end: {left:?}");
+    Ok(())
 }
 
 /// Returns when all are gone, and their pids too: PostgreSQL takes a zombie for a server that still runs.

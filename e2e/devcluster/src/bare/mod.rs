@@ -89,13 +89,13 @@ impl Provider for Bare {
         let state = found.unwrap_or_else(|| State::new(ProviderKind::Bare, brokers.unwrap_or(1)));
         self.home.create()?;
         state.save(&self.home)?;
-        let mut components = Components::adopt(self.home.clone(), state);
+        let mut components = Components::adopt(self.home.clone(), state)?;
         up::up(&mut components, &programs)
     }
 
     fn down(&self) -> Result<()> {
         progress::step("ending everything that was started", || {
-            components::kill_everything(&self.home);
+            components::kill_everything(&self.home)?;
             cgroup::remove(&self.home.cluster_name())?;
             home::remove(&beside::postgres_dir(&self.home))?;
             self.home.clear()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use contract::{Currency, Money, ProductId, Step, Topic};
+use contract::{Currency, Money, OrderId, ProductId, Step, Topic};
 
 use crate::Violation;
 use crate::facts::{About, Expected, Facts};
@@ -30,7 +30,7 @@ pub(super) fn stock_is_conserved(facts: &Facts, expected: &Expected, found: &mut
 
 fn confirmed_units(facts: &Facts) -> BTreeMap<ProductId, u64> {
     let mut units: BTreeMap<ProductId, u64> = BTreeMap::new();
-    for order in facts.said.keys() {
+    for order in facts.said.keys().filter(|order| facts.takes(**order, Step::Inventory)) {
         // The first only: that there is no second is another invariant, and would be reported twice.
         if let Some(About::Order(_, items)) =
             facts.said(*order, Topic::OrdersConfirmed).next().map(|said| &said.about)
@@ -50,12 +50,11 @@ fn add(sums: &mut Sums, money: Money) {
     *sums.entry(money.currency).or_default() += i128::from(money.amount_minor);
 }
 
-pub(super) fn money_adds_up(facts: &Facts, expected: &Expected, found: &mut Vec<Violation>) {
-    if !expected.steps.contains(&Step::Payment) {
-        return;
-    }
-    let (captured, refunded) = (said(facts, Topic::PaymentsCaptured), said(facts, Topic::PaymentsRefunded));
-    let confirmed = said(facts, Topic::OrdersConfirmed);
+pub(super) fn money_adds_up(facts: &Facts, found: &mut Vec<Violation>) {
+    let all = |topic: Topic| said(facts, topic, |_| true);
+    let (captured, refunded) = (all(Topic::PaymentsCaptured), all(Topic::PaymentsRefunded));
+    // Nobody pays for an order whose saga has no such step.
+    let confirmed = said(facts, Topic::OrdersConfirmed, |order| facts.takes(order, Step::Payment));
     let recorded = recorded(facts);
     let currencies = [&captured, &refunded, &confirmed, &recorded];
     let mut currencies: Vec<Currency> = currencies.iter().flat_map(|sums| sums.keys().copied()).collect();
@@ -74,9 +73,10 @@ pub(super) fn money_adds_up(facts: &Facts, expected: &Expected, found: &mut Vec<
     }
 }
 
-fn said(facts: &Facts, topic: Topic) -> Sums {
+fn said(facts: &Facts, topic: Topic, counts: impl Fn(OrderId) -> bool) -> Sums {
     let mut sums = Sums::new();
-    for said in facts.said.values().flatten().filter(|said| said.topic == topic) {
+    let orders = facts.said.iter().filter(|(order, _)| counts(**order));
+    for said in orders.flat_map(|(_, said)| said).filter(|said| said.topic == topic) {
         if let About::Amount(money) | About::Order(money, _) = said.about {
             add(&mut sums, money);
         }

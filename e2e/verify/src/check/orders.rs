@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use contract::{NotificationKind, OrderId, Step, Topic};
 
 use crate::Violation;
-use crate::facts::{About, Expected, Facts};
+use crate::facts::{About, Expected, Facts, Order};
 
 const COMPLETED: &str = "COMPLETED";
 const CANCELLED: &str = "CANCELLED";
@@ -85,17 +85,17 @@ pub(super) fn each_effect_is_once(facts: &Facts, order: OrderId, found: &mut Vec
     found.extend(twice.map(|(message, count)| Violation::ToldTwice { order, message, count }));
 }
 
-pub(super) fn story_is_whole(facts: &Facts, expected: &Expected, order: OrderId, found: &mut Vec<Violation>) {
-    let has = |topic: Topic| facts.has_said(order, topic);
+pub(super) fn story_is_whole(facts: &Facts, id: OrderId, order: &Order, found: &mut Vec<Violation>) {
+    let has = |topic: Topic| facts.has_said(id, topic);
     let mut missing = |said: Topic, missing: Topic| {
         if has(said) && !has(missing) {
-            found.push(Violation::Missing { order, said, missing });
+            found.push(Violation::Missing { order: id, said, missing });
         }
     };
     for (said, needed) in FOLLOWS {
         missing(*said, *needed);
     }
-    for step in &expected.steps {
+    for step in &order.steps {
         missing(Topic::OrdersConfirmed, step.success());
     }
     for end in [Topic::OrdersConfirmed, Topic::OrdersCancelled] {
@@ -108,23 +108,17 @@ pub(super) fn story_is_whole(facts: &Facts, expected: &Expected, order: OrderId,
     }
     let both = EXCLUDE.iter().filter(|(first, second)| has(*first) && has(*second));
     found.extend(both.map(|(first, second)| Violation::Contradiction {
-        order,
+        order: id,
         first: *first,
         second: *second,
     }));
 }
 
 /// The inventory's and the shipping service's own records agree with how the order ended.
-pub(super) fn participants_agree(
-    facts: &Facts,
-    expected: &Expected,
-    order: OrderId,
-    status: &str,
-    found: &mut Vec<Violation>,
-) {
-    let order_status = || status.to_owned();
-    if expected.steps.contains(&Step::Inventory) {
-        let reservation = facts.reservations.get(&order).map_or("NONE", |found| found.status.as_str());
+pub(super) fn participants_agree(facts: &Facts, id: OrderId, order: &Order, found: &mut Vec<Violation>) {
+    let (status, order_status) = (order.status.as_str(), || order.status.clone());
+    if order.steps.contains(&Step::Inventory) {
+        let reservation = facts.reservations.get(&id).map_or("NONE", |found| found.status.as_str());
         let agrees = match status {
             COMPLETED => reservation == "SOLD",
             CANCELLED => !matches!(reservation, "HELD" | "BACKORDERED" | "SOLD" | "OVERSOLD"),
@@ -132,14 +126,15 @@ pub(super) fn participants_agree(
         };
         if !agrees {
             let reservation = reservation.to_owned();
-            found.push(Violation::ReservationDisagrees { order, order_status: order_status(), reservation });
+            let order_status = order_status();
+            found.push(Violation::ReservationDisagrees { order: id, order_status, reservation });
         }
     }
-    if expected.steps.contains(&Step::Shipping) && matches!(status, COMPLETED | CANCELLED) {
-        let parcel = facts.shipments.get(&order).map_or("NONE", |found| found.status.as_str());
+    if order.steps.contains(&Step::Shipping) && matches!(status, COMPLETED | CANCELLED) {
+        let parcel = facts.shipments.get(&id).map_or("NONE", |found| found.status.as_str());
         if PARCEL.contains(&parcel) != (status == COMPLETED) {
             let parcel = parcel.to_owned();
-            found.push(Violation::ParcelDisagrees { order, order_status: order_status(), parcel });
+            found.push(Violation::ParcelDisagrees { order: id, order_status: order_status(), parcel });
         }
     }
 }
