@@ -32,7 +32,7 @@ pub(crate) fn confirmed(number: usize) -> Result<Envelope> {
         phone: None,
     };
     let total = Money::new(1798, Currency::USD);
-    let details = OrderDetails { customer, ship_to: Address::default(), items, total };
+    let details = OrderDetails { customer, ship_to: Address::default(), items, total, steps: None };
     envelope(OrderConfirmed { order_id: new_order(), details }.into())
 }
 

@@ -10,6 +10,7 @@ use e2e::platform::{self, NAMESPACE};
 use faults::Load;
 use kafka_admin::ConnectOptions;
 use secrecy::SecretString;
+use serde_json::json;
 use verify::{Expected, Facts, Source};
 
 use crate::shop::{CHANGE_LIMIT, READY_LIMIT, ready};
@@ -23,7 +24,6 @@ const REST_LIMIT: Duration = Duration::from_secs(180);
 const INTERVAL: Duration = Duration::from_millis(25);
 /// Orders before a kill and after it, so that it strikes in the middle.
 const AROUND: usize = 40;
-const SEED: u64 = 1;
 /// What the load orders, and what there is of it: the last runs out.
 const STOCK: &[(&str, u64)] = &[("burger", 100_000), ("pizza", 100_000), ("truffle", 20)];
 
@@ -55,7 +55,10 @@ async fn orders_all_end_once_when_every_service_is_killed_among_them() {
 
 /// Places orders all the while; a service at a time is killed among them. Returns those that were accepted.
 async fn load_and_kill(cluster: &Cluster, shop: &Shop) -> BTreeSet<OrderId> {
-    let load = Load::start(shop.orders_url(), SEED, INTERVAL).expect("a load");
+    // Idempotency keys follow from it: the same again would be the same orders again.
+    let (seed, _) = uuid::Uuid::new_v4().as_u64_pair();
+    println!("seed {seed}");
+    let load = Load::start(shop.orders_url(), seed, INTERVAL).expect("a load");
     for service in SERVICES {
         load.accept(AROUND).await.expect("orders are accepted");
         tokio::task::block_in_place(|| kill_processes(cluster, *service));
@@ -66,9 +69,15 @@ async fn load_and_kill(cluster: &Cluster, shop: &Shop) -> BTreeSet<OrderId> {
 
 /// The demo's pipeline with payment and shipping, or without them again.
 async fn take_all_steps(cluster: &Cluster, all: bool) {
-    let part = if all { r#"{"config":{"transit":"1s"}}"# } else { "null" };
-    let payment = if all { "{}" } else { "null" };
-    let patch = format!(r#"{{"spec":{{"services":{{"payment":{payment},"shipping":{part}}}}}}}"#);
+    let spec = if all {
+        json!({
+            "saga": {"steps": Step::ALL},
+            "services": {"payment": {}, "shipping": {"config": {"transit": "1s"}}},
+        })
+    } else {
+        json!({"saga": null, "services": {"payment": null, "shipping": null}})
+    };
+    let patch = json!({"spec": spec}).to_string();
     cluster
         .kubectl(&["patch", "orderpipeline/shop", "-n", NAMESPACE, "--type=merge", "-p", &patch])
         .expect("the pipeline is changed");

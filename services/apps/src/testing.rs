@@ -46,5 +46,6 @@ pub(crate) fn details(customer: &str, items: Vec<OrderItem>) -> OrderDetails {
         email: None,
         phone: None,
     };
-    OrderDetails { customer, ship_to: Address::default(), items, total: Money::new(899, Currency::USD) }
+    let total = Money::new(899, Currency::USD);
+    OrderDetails { customer, ship_to: Address::default(), items, total, steps: None }
 }

@@ -52,6 +52,7 @@ fn order(number: u128, currency: Currency, items: &[(&str, u32, i64)]) -> OrderC
         details: OrderDetails {
             customer,
             ship_to: Address::default(),
+            steps: None,
             items,
             total: Money::new(total, currency),
         },

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use contract::{
     CorrelationId, Event, InventoryFailed, InventoryFailure, InventoryReleased, InventoryReserved,
-    InventoryUpdated, OrderDetails, OrderId, ProductId, StockItem,
+    InventoryUpdated, OrderDetails, OrderId, ProductId, Step, StockItem,
 };
 use domain::after;
 use domain::stock::{StockError, StockLevel};
@@ -46,7 +46,8 @@ impl Handler for StockHandler {
     const DEDUPLICATION: Deduplication = Deduplication::OwnRows;
 
     async fn handle(&self, fx: &mut Effects<'_>, batch: &[Delivery]) -> Result<(), HandleError> {
-        let requests = batch.iter().map(Request::of).collect::<Result<Vec<_>, _>>()?;
+        let concerned = batch.iter().filter(|delivery| delivery.envelope.event.concerns(Step::Inventory));
+        let requests = concerned.map(Request::of).collect::<Result<Vec<_>, _>>()?;
         let now = fx.now();
         let wait_until = self.terms.backorder_timeout.map(|timeout| after(now, timeout));
         let mut warehouse = load(fx, &requests).await?.letting_orders_wait(wait_until);

@@ -193,6 +193,7 @@ mod tests {
                     phone: None,
                 },
                 ship_to: Address::default(),
+                steps: None,
                 items: vec![OrderItem {
                     product_id: "burger".parse().unwrap(),
                     quantity: 2,

@@ -105,8 +105,9 @@ async fn place_order(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let now = Timestamp::now();
-    let submission = read_submission(&api, &headers, body).and_then(|(request, key)| {
+    let submission = read_submission(&api, &headers, body).and_then(|(mut request, key)| {
         let fingerprint = request.fingerprint().map_err(|_not_plain| internal())?;
+        request.details.steps = Some(api.saga.steps.clone());
         let id = request.order_id.unwrap_or_else(|| OrderId::new(Uuid::now_v7()));
         let saga = OrderSaga::begin(&api.saga, now);
         Ok(Submission {

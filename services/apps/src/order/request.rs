@@ -80,7 +80,7 @@ fn parse_full(body: &Object<'_>, faults: &mut Faults) -> Option<NewOrder> {
     let items = items?.into_iter().collect::<Option<Vec<_>>>()?;
     let total = Money::new(total?, currency?);
     check_total(&items, total, &body.path().field("totalAmount"), faults);
-    let details = OrderDetails { customer: customer?, ship_to, items, total };
+    let details = OrderDetails { customer: customer?, ship_to, items, total, steps: None };
     Some(NewOrder { order_id: None, details })
 }
 
@@ -154,6 +154,7 @@ fn parse_short(body: &Object<'_>, catalogue: &Catalogue, faults: &mut Faults) ->
     let details = OrderDetails {
         customer: Contact { customer_id, first_name, last_name: String::new(), email: None, phone: None },
         ship_to: Address::default(),
+        steps: None,
         items: vec![OrderItem { product_id, quantity, unit_price_minor: price.amount_minor }],
         total: Money::new(amount_minor, price.currency),
     };

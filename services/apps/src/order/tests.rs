@@ -57,7 +57,8 @@ pub(super) fn details() -> OrderDetails {
         phone: None,
     };
     let items = vec![OrderItem { product_id: "ramen".parse().unwrap(), quantity: 2, unit_price_minor: 1200 }];
-    OrderDetails { customer, ship_to: Address::default(), items, total: Money::new(2400, Currency::JPY) }
+    let total = Money::new(2400, Currency::JPY);
+    OrderDetails { customer, ship_to: Address::default(), items, total, steps: None }
 }
 
 pub(super) fn delivery(event: impl Into<Event>) -> Delivery {

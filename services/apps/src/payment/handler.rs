@@ -1,6 +1,6 @@
 //! Puts on record what orders ask of the payment service. The provider is asked when that is committed.
 
-use contract::{Event, OrderId, PaymentFailed, PaymentFailure, Topic};
+use contract::{Event, OrderId, PaymentFailed, PaymentFailure, Step, Topic};
 use domain::payment::PaymentInput;
 use messaging::{Deduplication, Delivery, Effects, HandleError, Handler};
 
@@ -31,6 +31,7 @@ impl Handler for PaymentHandler {
     async fn handle(&self, fx: &mut Effects<'_>, batch: &[Delivery]) -> Result<(), HandleError> {
         let requests = batch
             .iter()
+            .filter(|delivery| delivery.envelope.event.concerns(Step::Payment))
             .map(|delivery| Request::of(delivery, input_of(delivery)))
             .collect::<Result<Vec<_>, _>>()?;
         let mut book = Book::<Payment>::open(fx, &requests, &self.handover).await?;

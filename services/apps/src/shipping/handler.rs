@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contract::{Event, OrderId, ShippingDelivered, ShippingFailed, ShippingFailure, Topic};
+use contract::{Event, OrderId, ShippingDelivered, ShippingFailed, ShippingFailure, Step, Topic};
 use domain::after;
 use domain::shipment::{ShipmentInput, ShipmentNews, ShipmentStatus};
 use jiff::Timestamp;
@@ -36,6 +36,7 @@ impl Handler for ShippingHandler {
     async fn handle(&self, fx: &mut Effects<'_>, batch: &[Delivery]) -> Result<(), HandleError> {
         let requests = batch
             .iter()
+            .filter(|delivery| delivery.envelope.event.concerns(Step::Shipping))
             .map(|delivery| Request::of(delivery, input_of(delivery)))
             .collect::<Result<Vec<_>, _>>()?;
         let mut book = Book::open(fx, &requests, &self.handover).await?;

@@ -43,8 +43,13 @@ fn confirmed(number: u32, minutes: i64) -> Envelope {
         email: None,
         phone: None,
     };
-    let details =
-        OrderDetails { customer, ship_to: Address::default(), items, total: Money::new(total, currency) };
+    let details = OrderDetails {
+        customer,
+        ship_to: Address::default(),
+        items,
+        total: Money::new(total, currency),
+        steps: None,
+    };
     let order_id = OrderId::new(uuid::Uuid::now_v7());
     let at = "2026-03-20T09:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_mins(minutes);
     Envelope::new(OrderConfirmed { order_id, details }.into(), "sales".parse().unwrap(), at)

@@ -308,5 +308,5 @@ pub(crate) fn details() -> OrderDetails {
     };
     let items = vec![OrderItem { product_id: "burger".parse().unwrap(), quantity: 4, unit_price_minor: 899 }];
     let total = Money::new(3596, Currency::USD);
-    OrderDetails { customer, ship_to: Address::default(), items, total }
+    OrderDetails { customer, ship_to: Address::default(), items, total, steps: None }
 }

@@ -146,7 +146,7 @@ records! {
     ChannelResult { channel, outcome, detail }
     Contact { customer_id, first_name, last_name, email, phone }
     Money { amount_minor, currency }
-    OrderDetails { customer, ship_to, items, total }
+    OrderDetails { customer, ship_to, items, total, steps }
     OrderItem { product_id, quantity, unit_price_minor }
     SalesRow { window_start, window_end, currency, product_id, partition }
     Shortage { product_id, requested, available }
@@ -175,5 +175,6 @@ choices! {
     PaymentFailure { Declined, ProviderUnavailable, OrderCancelled }
     ReleaseReason { OrderCancelled, Expired }
     ShippingFailure { Refused, CarrierUnavailable, OrderCancelled }
+    Step { Inventory, Payment, Shipping }
     WindowStatus { Open, Idle, Closed }
 }

@@ -25,7 +25,7 @@ pub use self::shipping::{
     ShippingCancelled, ShippingDelivered, ShippingFailed, ShippingFailure, ShippingScheduled,
 };
 use crate::avro::{Records, Shape, Type};
-use crate::{DecodeError, OrderId, Topic};
+use crate::{DecodeError, OrderId, Step, Topic};
 
 /// Declares [`Event`]: per line the payload, its version, its topic and the field that is the record's key.
 macro_rules! events {
@@ -194,6 +194,14 @@ impl Event {
             | Self::NotificationSent(_)
             | Self::SalesUpdated(_) => None,
         }
+    }
+
+    /// Whether the saga of the order that it speaks of goes through `step`; also where it does not say. A service that
+    /// joins a pipeline later meets the events of orders that it has no part in.
+    #[must_use]
+    pub fn concerns(&self, step: Step) -> bool {
+        let steps = self.details().and_then(|details| details.steps.as_deref());
+        steps.is_none_or(|steps| steps.contains(&step))
     }
 }
 

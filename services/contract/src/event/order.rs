@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CustomerId, Money, OrderId, ProductId};
+use crate::{CustomerId, Money, OrderId, ProductId, Step};
 
 /// An order was accepted. Its saga begins: the first step's service acts on this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +80,10 @@ pub struct OrderDetails {
     pub items: Vec<OrderItem>,
     /// The sum of the items.
     pub total: Money,
+    /// The steps of the order's saga, by which it ends whatever the pipeline's are meanwhile. None in events from
+    /// before they were told, and before the order is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<Step>>,
 }
 
 /// Where an order goes to. Its `Debug` form shows nothing, so that no log does.

@@ -6,7 +6,7 @@ use contract::{
     NotificationKind, NotificationSent, OrderCancelled, OrderCompleted, OrderConfirmed, OrderCreated,
     OrderDetails, OrderId, OrderItem, PaymentCaptured, PaymentFailed, PaymentFailure, PaymentId,
     PaymentRefunded, ReleaseReason, SalesRow, SalesUpdated, ShipmentId, ShippingCancelled, ShippingDelivered,
-    ShippingFailed, ShippingFailure, ShippingScheduled, Shortage, StockItem, WindowStatus,
+    ShippingFailed, ShippingFailure, ShippingScheduled, Shortage, Step, StockItem, WindowStatus,
 };
 use uuid::Uuid;
 
@@ -43,6 +43,7 @@ fn orders() -> [Event; 4] {
             details: OrderDetails {
                 customer: Contact { email: None, phone: None, ..ada() },
                 ship_to: Address::default(),
+                steps: None,
                 ..details()
             },
             reason: CancelReason::OutOfStock,
@@ -140,7 +141,8 @@ fn details() -> OrderDetails {
         state: Some("LDN".into()),
         zip_code: Some("SW1Y 4JH".into()),
     };
-    OrderDetails { customer: ada(), ship_to, items: items(), total: Money::new(5198, Currency::USD) }
+    let steps = Some(Step::ALL.to_vec());
+    OrderDetails { customer: ada(), ship_to, items: items(), total: Money::new(5198, Currency::USD), steps }
 }
 
 fn ada() -> Contact {

@@ -1,6 +1,6 @@
 use contract::{
     Event, InventoryFailed, InventoryFailure, InventoryReleased, InventoryReserved, InventoryUpdated,
-    ReleaseReason, Shortage, StockItem,
+    ReleaseReason, Shortage, Step, StockItem,
 };
 
 use super::*;
@@ -211,4 +211,18 @@ async fn the_database_itself_refuses_stock_below_zero() {
         let error = sqlx::query(sql).execute(&shop.pool).await.unwrap_err();
         assert!(matches!(HandleError::from(error), HandleError::Permanent { .. }), "{column}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_held_for_an_order_from_before_the_pipeline_had_this_step() {
+    let shop = Shop::open().await;
+    let (order_id, mut details) = (new_order(), details(&[("burger", 1)]));
+    details.steps = Some(vec![Step::Payment]);
+    let created = OrderCreated { order_id, details: details.clone() };
+    let confirmed = OrderConfirmed { order_id, details };
+
+    let told = shop.react(&[created.into(), confirmed.into()]).await;
+
+    assert_eq!(events(told), []);
+    assert_eq!(shop.level("burger").await, (10, 0, 0));
 }

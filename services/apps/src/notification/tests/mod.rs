@@ -141,7 +141,7 @@ fn items() -> Vec<OrderItem> {
 
 fn details(customer: Contact) -> OrderDetails {
     let total = Money::new(5198, Currency::USD);
-    OrderDetails { customer, ship_to: Address::default(), items: items(), total }
+    OrderDetails { customer, ship_to: Address::default(), items: items(), total, steps: None }
 }
 
 fn created(order_id: OrderId, customer: Contact) -> Event {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use contract::{
     CancelReason, Event, InventoryReserved, OrderCancelled, OrderId, PaymentFailed, PaymentFailure, Service,
+    Step,
 };
 use devcluster::testing::postgres;
 use jiff::Timestamp;
@@ -257,4 +258,25 @@ async fn a_payment_without_an_answer_in_time_fails_and_whatever_was_captured_goe
 
     assert_eq!(till.status(order).await, "VOIDED");
     assert_eq!(till.told().await, ["payments.failed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_pays_for_an_order_from_before_the_pipeline_had_this_step() {
+    let till = Till::open().await;
+    let (order_id, mut details) = (new_order(), details("ada", Vec::new()));
+    details.steps = Some(vec![Step::Inventory]);
+    let reserved = InventoryReserved {
+        order_id,
+        items: Vec::new(),
+        expires_at: Timestamp::MAX,
+        details: details.clone(),
+    };
+    let (reason, detail) = (CancelReason::StepTimedOut, String::new());
+    let cancelled = OrderCancelled { order_id, details, reason, detail };
+
+    assert_eq!(till.react(&[reserved.into(), cancelled.into()]).await, []);
+
+    assert!(till.due().await.is_empty());
+    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM payments").fetch_one(&till.pool).await.unwrap();
+    assert_eq!(rows, 0);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contract::{
     CancelReason, Currency, Event, Money, OrderCancelled, OrderConfirmed, OrderId, PaymentCaptured,
-    PaymentId, Service, ShippingFailed, ShippingFailure,
+    PaymentId, Service, ShippingFailed, ShippingFailure, Step,
 };
 use devcluster::testing::postgres;
 use jiff::Timestamp;
@@ -250,4 +250,16 @@ async fn of_two_answers_that_come_together_one_counts_and_is_told() {
             assert_eq!((&*status, told), ("VOIDED", vec!["shipping.failed"]));
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_shipped_of_an_order_from_before_the_pipeline_had_this_step() {
+    let yard = Yard::open(Duration::ZERO).await;
+    let mut details = details("ada", Vec::new());
+    details.steps = Some(vec![Step::Inventory]);
+
+    let told = yard.react(&[OrderConfirmed { order_id: new_order(), details }.into()]).await;
+
+    assert_eq!(told, []);
+    assert!(yard.due().await.is_empty());
 }
