@@ -15,6 +15,7 @@ mod crds_fresh;
 mod fuse;
 mod grants;
 mod histories;
+mod interrupted;
 mod kstatus;
 mod leader;
 mod life;
