@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use futures::future::BoxFuture;
 use kafka_admin::{Admin, Batch, ConnectOptions, Guard, Guarded, KafkaAdmin};
 use kube::Client;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use operator::controller::context::{Context, Settings};
 use operator::controller::{strimzi, topic};
+use operator::crd::KafkaTopic;
 use operator::metrics::Metrics;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -68,6 +70,48 @@ async fn quiet() -> World {
     let mut world = World::new().await;
     world.stop().await;
     world
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_whose_spec_changes_while_it_is_created_is_its_objects_own() {
+    for policy in ["IfIdentical", "Refuse"] {
+        let (world, shutdown) = (quiet().await, CancellationToken::new());
+        let before = json!({"partitions": 1, "adoptionPolicy": policy});
+        world.create(before).await;
+
+        let api: Api<KafkaTopic> = world.api();
+        let edit = async move {
+            let spec = json!({"spec": {"partitions": 2, "config": {"retention.ms": "1000000"}}});
+            api.patch(NAME, &PatchParams::default(), &Patch::Merge(spec)).await.unwrap();
+        };
+        let operator = start(&world, &shutdown, Box::pin(edit)).await;
+
+        let status = world.ready().await;
+        let topic = world.described().await.unwrap();
+        assert_eq!(status.topic_id, Some(topic.id.to_string()), "{policy}");
+        world.partitions(2).await;
+        world.overrides_become(&[("retention.ms", "1000000")]).await;
+        shutdown.cancel();
+        operator.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_deleted_while_its_topic_is_created_takes_it_along() {
+    let (world, shutdown) = (quiet().await, CancellationToken::new());
+    world.create(json!({"partitions": 1, "deletionPolicy": "Delete"})).await;
+
+    let api: Api<KafkaTopic> = world.api();
+    let delete = async move {
+        api.delete(NAME, &DeleteParams::default()).await.unwrap();
+    };
+    let operator = start(&world, &shutdown, Box::pin(delete)).await;
+
+    world.gone(NAME).await;
+    world.in_kafka(false).await;
+    world.event(NAME, "TopicDeleted").await;
+    shutdown.cancel();
+    operator.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,6 +8,7 @@
     reason = "a test ends there, with the cause"
 )]
 
+mod claims;
 mod corpus;
 mod crashes;
 mod crds_fresh;

@@ -9,6 +9,7 @@ use kafka_admin::TopicName;
 use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
 
+use super::identity::TopicIdentity;
 use super::observed::look_at;
 use super::validate::effective_name;
 use super::{Pass, status};
@@ -46,6 +47,12 @@ enum Release {
 /// Why the object cannot go yet.
 #[derive(Debug)]
 struct Blocked(String);
+
+impl Blocked {
+    fn by(error: Error) -> Self {
+        Self(error.chain())
+    }
+}
 
 /// Does what the deletion policy says, then lets the object go.
 ///
@@ -91,39 +98,58 @@ fn time_left(topic: &KafkaTopic, ctx: &Context, now: Timestamp) -> Option<Durati
 }
 
 async fn delete(topic: &KafkaTopic, ctx: &Context) -> Result<Release, Blocked> {
-    let blocked = |error: Error| Blocked(error.chain());
-    let Some(id) = topic.status.as_ref().and_then(|status| status.topic_id.clone()) else {
+    let Some(known) = ctx.topics.known(topic) else {
         return Ok(Release::NotOurs("this object never had a topic".to_owned()));
     };
     let Ok(name) = TopicName::new(effective_name(topic)) else {
         return Ok(Release::NotOurs("its name is not one that Kafka takes".to_owned()));
     };
-    if !still_deleted(topic, ctx).await.map_err(blocked)? {
+    if !still_deleted(topic, ctx).await.map_err(Blocked::by)? {
         return Ok(Release::NotOurs("the object was replaced by another one".to_owned()));
     }
     let cluster = cluster(topic, ctx).await?;
-    cluster.reachable().await.map_err(blocked)?;
-    ctx.strimzi.until_known().await;
-    if let Some(owner) = ctx.strimzi.owner(name.as_str(), &cluster) {
-        return Ok(Release::NotOurs(format!("it belongs to Strimzi's KafkaTopic {owner}")));
+    cluster.reachable().await.map_err(Blocked::by)?;
+    // Only now is it known which cluster it is.
+    if let Some(why) = somebody_elses(topic, ctx, &cluster, &known).await {
+        return Ok(Release::NotOurs(why));
     }
-    let seen = look_at(&cluster, &name).await;
-    let seen = seen.map_err(|source| blocked(Error::kafka(format!("read topic {name}"))(source)))?;
-    match seen {
+    delete_if_it_is(&cluster, &name, &known.topic_id).await
+}
+
+/// Whose the topic is, if not the object's.
+async fn somebody_elses(
+    topic: &KafkaTopic,
+    ctx: &Context,
+    cluster: &Cluster,
+    known: &TopicIdentity,
+) -> Option<String> {
+    if !known.may_be_in(cluster) {
+        let theirs = known.cluster_id.as_deref().unwrap_or_default();
+        return Some(format!(
+            "this object stood for the one of another cluster, {theirs}, which stays there"
+        ));
+    }
+    ctx.strimzi.until_known().await;
+    let owner = ctx.strimzi.owner(&effective_name(topic), cluster)?;
+    Some(format!("it belongs to Strimzi's KafkaTopic {owner}"))
+}
+
+/// Deletes the topic if it has this id.
+async fn delete_if_it_is(cluster: &Cluster, name: &TopicName, id: &str) -> Result<Release, Blocked> {
+    let blocked = |doing: &str, source| Blocked::by(Error::kafka(format!("{doing} topic {name}"))(source));
+    match look_at(cluster, name).await.map_err(|source| blocked("read", source))? {
         None => Ok(Release::Gone),
         Some(seen) if seen.id.to_string() != id => {
             Ok(Release::NotOurs(format!("its id is {}, this object stood for {id}", seen.id)))
         }
-        Some(_) => {
-            match cluster.admin().delete_topics(std::slice::from_ref(&name)).await.into_iter().next() {
-                Some(Err(kafka_admin::Error::NotFound { .. })) => Ok(Release::Gone),
-                Some(Err(source)) => {
-                    cluster.note(&source);
-                    Err(blocked(Error::kafka(format!("delete topic {name}"))(source)))
-                }
-                Some(Ok(())) | None => Ok(Release::Deleted),
+        Some(_) => match cluster.admin().delete_topics(std::slice::from_ref(name)).await.into_iter().next() {
+            Some(Err(kafka_admin::Error::NotFound { .. })) => Ok(Release::Gone),
+            Some(Err(source)) => {
+                cluster.note(&source);
+                Err(blocked("delete", source))
             }
-        }
+            Some(Ok(())) | None => Ok(Release::Deleted),
+        },
     }
 }
 

@@ -54,7 +54,7 @@ pub async fn fetch(
 ) -> Result<Result<Fetched, Absent>, Error> {
     let uid = topic.uid().unwrap_or_default();
     if let Some(older) = older_claimant(ctx, topic, peers) {
-        ctx.topics.forget(&uid);
+        ctx.topics.unenrol(&uid);
         return Ok(Err(Absent::Taken(older)));
     }
     let namespace = topic.namespace().unwrap_or_default();
@@ -67,7 +67,7 @@ pub async fn fetch(
     // After the cluster has answered: its id tells it from others.
     ctx.strimzi.until_known().await;
     if let Some(owner) = ctx.strimzi.owner(wanted.name.as_str(), &cluster) {
-        ctx.topics.forget(&uid);
+        ctx.topics.unenrol(&uid);
         return Ok(Err(Absent::Strimzi(owner)));
     }
     if let Some(Ok(observed)) = ctx.topics.latest(&uid) {
@@ -95,14 +95,17 @@ pub async fn look(
     sighting.map_err(Error::kafka(format!("read topic {}", wanted.name)))
 }
 
-/// What the status remembers.
-pub fn memory(topic: &KafkaTopic) -> Memory {
+/// What is remembered of the object's topic in `cluster`.
+pub fn memory(ctx: &Context, topic: &KafkaTopic, cluster: &Cluster) -> Memory {
+    let known = ctx.topics.known(topic).filter(|known| known.may_be_in(cluster));
+    Memory { topic_id: known.map(|known| known.topic_id), creating: is_creating(topic) }
+}
+
+/// Whether the status announces a creation whose end nobody wrote down.
+pub fn is_creating(topic: &KafkaTopic) -> bool {
     let status = topic.status.as_ref();
     let ready = status.and_then(|status| conditions::find(&status.conditions, ConditionType::Ready));
-    Memory {
-        topic_id: status.and_then(|status| status.topic_id.clone()),
-        creating: ready.is_some_and(|ready| ready.reason == CREATING),
-    }
+    ready.is_some_and(|ready| ready.reason == CREATING)
 }
 
 /// The object that stands for the same topic with more right, if there is one.

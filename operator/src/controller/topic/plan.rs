@@ -9,7 +9,7 @@ use super::observed::{ObservedTopic, Setting};
 use super::validate::ValidatedTopic;
 use crate::crd::kafka_topic::AdoptionPolicy;
 
-/// What the object's status remembers of its topic.
+/// What is remembered of the object's topic in its cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Id of the topic that it stands for.
