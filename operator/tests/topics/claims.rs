@@ -1,10 +1,30 @@
-//! An object that moves between clusters: nobody loses a topic by it.
+//! One topic under several addresses, and one object that moves between clusters: nobody loses a topic by it.
 
 use devcluster::kafka::{Kafka, KafkaOptions};
-use kafka_admin::{Admin, ConnectOptions, KafkaAdmin};
+use devcluster::testing::kafka;
+use jiff::Timestamp;
+use kafka_admin::{Admin, ConnectOptions, KafkaAdmin, NewTopic};
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::world::{World, eventually};
+use super::world::{World, eventually, message};
+
+/// The shared broker by another address than the other objects use.
+fn by_another_address() -> Value {
+    let servers = kafka().bootstrap();
+    json!({"bootstrap": {"servers": format!("{servers},{servers}")}})
+}
+
+/// Creates an object that is older than any that is created after this.
+async fn create_the_oldest(world: &World, name: &str, spec: Value) {
+    let object = world.create_named(name, spec).await;
+    let created = object.creation_timestamp().unwrap().0.as_second();
+    eventually("the next second", || {
+        let now = Timestamp::now().as_second();
+        std::future::ready(if now > created { Ok(()) } else { Err(format!("still {now}")) })
+    })
+    .await;
+}
 
 /// A second cluster, which ends with the test.
 struct Second {
@@ -31,6 +51,52 @@ impl Second {
         let admin = KafkaAdmin::connect(&ConnectOptions::plaintext(self.kafka.bootstrap())).unwrap();
         admin.describe_topics(&[world.topic_name()]).await.remove(0).is_ok()
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_names_the_cluster_by_another_address_does_not_get_the_topic_of_an_older_one() {
+    let mut world = World::new().await;
+    world.stop().await;
+    world.meanwhile_create(NewTopic::named(world.topic_name()).partitions(1)).await;
+    let before = world.described().await.unwrap().id;
+    create_the_oldest(&world, "older", json!({"partitions": 1})).await;
+    let younger = json!({"partitions": 1, "deletionPolicy": "Delete", "kafka": by_another_address()});
+    world.create_named("younger", younger).await;
+
+    // Both at once, when neither address has yet told which cluster it is of.
+    world.start().await;
+    world.reason("older", "Synced").await;
+    let taken = world.reason("younger", "TopicNameTaken").await;
+    world.delete("younger").await;
+    world.gone("younger").await;
+
+    assert!(message(&taken).contains("/older"), "{}", message(&taken));
+    assert_eq!(taken.topic_id, None);
+    assert_eq!(world.described().await.map(|topic| topic.id), Some(before));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_an_older_object_came_to_have_stays_when_the_younger_one_goes() {
+    let second = Second::start().await;
+    let world = World::new().await;
+    create_the_oldest(&world, "older", json!({"partitions": 1, "kafka": second.spec()})).await;
+    world.create_named("younger", json!({"partitions": 1, "deletionPolicy": "Delete"})).await;
+    world.reason("older", "Synced").await;
+    let topic = world.reason("younger", "Synced").await.topic_id;
+
+    world.change_named("older", json!({"kafka": {"bootstrap": {"servers": world.servers}}})).await;
+    eventually("the older one has the topic", || async {
+        let found = world.reason("older", "Synced").await.topic_id;
+        if found == topic { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+    world.delete("younger").await;
+    world.gone("younger").await;
+
+    assert!(world.event("younger", "TopicKept").await.contains("/older stands for it as well"));
+    assert_eq!(world.described().await.map(|topic| topic.id.to_string()), topic);
+    world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

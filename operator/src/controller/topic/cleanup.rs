@@ -9,8 +9,10 @@ use kafka_admin::TopicName;
 use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
 
+use super::claimants;
 use super::identity::TopicIdentity;
 use super::observed::look_at;
+use super::peers::Peers;
 use super::validate::effective_name;
 use super::{Pass, status};
 use crate::controller::clusters::{Cluster, Resolved};
@@ -58,7 +60,7 @@ impl Blocked {
 ///
 /// # Errors
 /// [`Error::Kubernetes`] when the apiserver does not let it go.
-pub async fn cleanup(topic: &KafkaTopic, ctx: &Context) -> Result<Outcome, Error> {
+pub async fn cleanup(topic: &KafkaTopic, ctx: &Context, peers: &Peers) -> Result<Outcome, Error> {
     if !finalizer::is_set(topic) {
         return Ok(Outcome::ready("Deleted", ""));
     }
@@ -66,7 +68,7 @@ pub async fn cleanup(topic: &KafkaTopic, ctx: &Context) -> Result<Outcome, Error
         DeletionPolicy::Retain => Release::Retained,
         DeletionPolicy::Delete if topic.spec.suspend => Release::HandsOff,
         DeletionPolicy::Delete if topic.spec.reconcile_policy == ReconcilePolicy::Plan => Release::HandsOff,
-        DeletionPolicy::Delete => match delete(topic, ctx).await {
+        DeletionPolicy::Delete => match delete(topic, ctx, peers).await {
             Ok(release) => release,
             Err(Blocked(why)) => match time_left(topic, ctx, Timestamp::now()) {
                 Some(left) => return wait(topic, ctx, why, left).await,
@@ -97,7 +99,7 @@ fn time_left(topic: &KafkaTopic, ctx: &Context, now: Timestamp) -> Option<Durati
     Duration::try_from(left).ok().filter(|left| !left.is_zero())
 }
 
-async fn delete(topic: &KafkaTopic, ctx: &Context) -> Result<Release, Blocked> {
+async fn delete(topic: &KafkaTopic, ctx: &Context, peers: &Peers) -> Result<Release, Blocked> {
     let Some(known) = ctx.topics.known(topic) else {
         return Ok(Release::NotOurs("this object never had a topic".to_owned()));
     };
@@ -109,17 +111,18 @@ async fn delete(topic: &KafkaTopic, ctx: &Context) -> Result<Release, Blocked> {
     }
     let cluster = cluster(topic, ctx).await?;
     cluster.reachable().await.map_err(Blocked::by)?;
-    // Only now is it known which cluster it is.
-    if let Some(why) = somebody_elses(topic, ctx, &cluster, &known).await {
+    // Only now is it known which cluster it is, for this object and for others.
+    if let Some(why) = somebody_elses(topic, ctx, peers, &cluster, &known).await {
         return Ok(Release::NotOurs(why));
     }
     delete_if_it_is(&cluster, &name, &known.topic_id).await
 }
 
-/// Whose the topic is, if not the object's.
+/// Whose the topic is, if not, or not only, the object's.
 async fn somebody_elses(
     topic: &KafkaTopic,
     ctx: &Context,
+    peers: &Peers,
     cluster: &Cluster,
     known: &TopicIdentity,
 ) -> Option<String> {
@@ -130,8 +133,12 @@ async fn somebody_elses(
         ));
     }
     ctx.strimzi.until_known().await;
-    let owner = ctx.strimzi.owner(&effective_name(topic), cluster)?;
-    Some(format!("it belongs to Strimzi's KafkaTopic {owner}"))
+    if let Some(owner) = ctx.strimzi.owner(&effective_name(topic), cluster) {
+        return Some(format!("it belongs to Strimzi's KafkaTopic {owner}"));
+    }
+    let other = claimants::other(ctx, topic, peers, cluster, &known.topic_id).await?;
+    let namespace = other.namespace.unwrap_or_default();
+    Some(format!("the KafkaTopic {namespace}/{} stands for it as well", other.name))
 }
 
 /// Deletes the topic if it has this id.

@@ -26,6 +26,7 @@
 //! `ConfigChanged`; at the end `TopicDeleted`, `TopicGone`, `TopicRetained`, `TopicKept`, `CleanupSkipped`.
 
 pub mod apply;
+mod claimants;
 pub mod cleanup;
 pub mod drift;
 pub mod fetch;
@@ -135,7 +136,7 @@ pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
 /// One pass over one object.
 async fn reconcile(topic: Arc<KafkaTopic>, ctx: Arc<Context>, peers: Peers) -> Result<Outcome, Error> {
     if topic.metadata.deletion_timestamp.is_some() {
-        return cleanup::cleanup(&topic, &ctx).await;
+        return cleanup::cleanup(&topic, &ctx, &peers).await;
     }
     let cleanup = match topic.spec.deletion_policy {
         DeletionPolicy::Retain => Cleanup::NotNeeded,
