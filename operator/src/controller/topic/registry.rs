@@ -136,6 +136,12 @@ impl TopicRegistry {
         self.identities.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
+    /// Only the objects with these uids are there.
+    pub fn retain(&self, uids: &HashSet<String>) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| uids.contains(uid));
+        self.identities.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| uids.contains(uid));
+    }
+
     /// The cluster that the object's topic was last seen in.
     pub fn cluster(&self, uid: &str) -> Option<Arc<Cluster>> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
