@@ -16,6 +16,10 @@ use crate::crd::conditions::{self, ConditionType, State};
 /// Who owns the fields of a status: another one than the owner of what we apply, so that neither removes the other's.
 const STATUS_MANAGER: &str = "orderpipeline-status";
 
+/// Newer versions that are tried when something must not be forgotten: each attempt loses only to another write within
+/// the milliseconds that it takes.
+const KEEP_ATTEMPTS: u32 = 3;
+
 /// A status that holds conditions.
 pub trait HasConditions: Clone + PartialEq + Default {
     /// The conditions.
@@ -36,8 +40,66 @@ where
     K: Kind + HasStatus + Serialize,
     K::Status: HasConditions,
 {
+    match put(ctx, object, new).await? {
+        Put::Written(written) => Ok(Some(*written)),
+        Put::Unchanged | Put::Gone | Put::Outdated => Ok(None),
+    }
+}
+
+/// Writes `new` as [`write`] does. Where the object has a newer version, `keep` puts into the status of that one what
+/// must not be forgotten, and nothing else is changed there.
+///
+/// # Errors
+/// [`Error::Kubernetes`] when the apiserver does not take it.
+pub async fn write_and_keep<K>(
+    ctx: &Context,
+    object: &K,
+    new: &K::Status,
+    keep: impl Fn(&mut K::Status),
+) -> Result<(), Error>
+where
+    K: Kind + HasStatus + Serialize,
+    K::Status: HasConditions,
+{
+    if !matches!(put(ctx, object, new).await?, Put::Outdated) {
+        return Ok(());
+    }
+    let name = object.name_any();
+    let namespace = object.namespace().unwrap_or_default();
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
+    for _attempt in 0..KEEP_ATTEMPTS {
+        let newest = api.get_opt(&name).await;
+        let newest = newest.map_err(Error::kubernetes(format!("read {namespace}/{name}")))?;
+        let Some(newest) = newest.filter(|newest| newest.uid() == object.uid()) else { return Ok(()) };
+        let mut status = newest.status().cloned().unwrap_or_default();
+        keep(&mut status);
+        if !matches!(put(ctx, &newest, &status).await?, Put::Outdated) {
+            return Ok(());
+        }
+    }
+    tracing::warn!(%name, %namespace, "status not written, others write the object all the time");
+    Ok(())
+}
+
+/// What became of a status.
+enum Put<K> {
+    /// The object with it.
+    Written(Box<K>),
+    /// The object has it already.
+    Unchanged,
+    /// The object is gone.
+    Gone,
+    /// The object has a newer version, or is another one of its name.
+    Outdated,
+}
+
+async fn put<K>(ctx: &Context, object: &K, new: &K::Status) -> Result<Put<K>, Error>
+where
+    K: Kind + HasStatus + Serialize,
+    K::Status: HasConditions,
+{
     if object.status() == Some(new) {
-        return Ok(None);
+        return Ok(Put::Unchanged);
     }
     let name = object.name_any();
     let namespace = object.namespace().unwrap_or_default();
@@ -52,7 +114,7 @@ where
         Ok(written) => written,
         Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => {
             tracing::debug!(%name, %namespace, "status not written, the object is gone or was written by others");
-            return Ok(None);
+            return Ok(if refusal.is_not_found() { Put::Gone } else { Put::Outdated });
         }
         Err(error) => {
             return Err(Error::kubernetes(format!("write the status of {namespace}/{name}"))(error));
@@ -63,7 +125,7 @@ where
     if let Some(event) = transition(before, new.conditions()) {
         publish(ctx, object, event).await;
     }
-    Ok(Some(written))
+    Ok(Put::Written(Box::new(written)))
 }
 
 /// The event that tells of the change from `old` to `new`; none when `Ready` kept status and reason, or is true at the

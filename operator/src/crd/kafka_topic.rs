@@ -136,6 +136,9 @@ pub struct KafkaTopicStatus {
     /// Kafka's id of the topic that this object stands for; another topic of the same name has another id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_id: Option<String>,
+    /// Id of the Kafka cluster that this topic is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
     /// Partitions that the topic has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<i32>,

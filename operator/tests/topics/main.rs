@@ -8,6 +8,7 @@
     reason = "a test ends there, with the cause"
 )]
 
+mod claims;
 mod corpus;
 mod crashes;
 mod crds_fresh;
@@ -15,6 +16,7 @@ mod crds_fresh;
 mod fuse;
 mod grants;
 mod histories;
+mod interrupted;
 mod kstatus;
 mod leader;
 mod life;

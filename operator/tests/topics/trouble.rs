@@ -204,6 +204,25 @@ async fn a_topic_costs_two_writes_no_read_and_a_share_of_few_requests() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn a_value_that_the_broker_writes_otherwise_is_not_set_again() {
+    let world = World::new().await;
+    let config =
+        json!({"min.cleanable.dirty.ratio": "0.50", "retention.ms": "0604800000", "preallocate": "False"});
+    world.create(json!({"partitions": 1, "config": config})).await;
+    world.ready().await;
+    let other =
+        json!({"min.cleanable.dirty.ratio": ".5", "retention.ms": "+604800000", "preallocate": "FALSE"});
+    world.change(json!({"config": other})).await;
+    world.ready().await;
+
+    settled(&world, 3).await;
+
+    let requests = world.ctx.clusters.requests();
+    assert_eq!(requests.get(&RequestKind::AlterConfigs), None, "{requests:?}");
+    world.end().await;
+}
+
 async fn ready(world: &World) -> usize {
     let list = world.api().list(&kube::api::ListParams::default()).await.unwrap();
     let ready = |topic: &&operator::crd::KafkaTopic| {

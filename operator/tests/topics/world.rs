@@ -240,6 +240,16 @@ impl World {
         .await
     }
 
+    /// Reasons of the events about the object so far.
+    pub(crate) async fn events(&self, name: &str) -> Vec<String> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let all = events.list(&ListParams::default()).await.unwrap().items;
+        let about = all.into_iter().filter(|event| {
+            event.regarding.as_ref().and_then(|regarding| regarding.name.as_deref()) == Some(name)
+        });
+        about.filter_map(|event| event.reason).collect()
+    }
+
     pub(crate) fn topic_name(&self) -> TopicName {
         TopicName::new(self.topic.clone()).unwrap()
     }

@@ -4,6 +4,7 @@
 //! probe found, and are woken when the cluster is back.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,10 @@ pub struct Cluster {
     admin: Arc<dyn Admin>,
     metrics: Arc<Metrics>,
     health: Mutex<Health>,
+    /// Its id as it was told last: an outage makes no other cluster of it.
+    id: Mutex<Option<String>>,
+    /// Whether its first sign was waited for in vain.
+    silent: AtomicBool,
     probing: tokio::sync::Mutex<()>,
 }
 
@@ -49,8 +54,16 @@ impl fmt::Debug for Cluster {
 impl Cluster {
     /// A cluster that nobody has looked at yet.
     pub(super) fn new(key: String, servers: String, admin: Arc<dyn Admin>, metrics: Arc<Metrics>) -> Self {
-        let (health, probing) = (Mutex::new(Health::Unknown), tokio::sync::Mutex::default());
-        Self { key, servers, admin, metrics, health, probing }
+        Self {
+            key,
+            servers,
+            admin,
+            metrics,
+            health: Mutex::new(Health::Unknown),
+            id: Mutex::default(),
+            silent: AtomicBool::default(),
+            probing: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Identifies the client: another one after a change of address or credentials.
@@ -69,12 +82,19 @@ impl Cluster {
         &*self.admin
     }
 
-    /// The cluster's own id, once it has answered.
+    /// The cluster's own id, once it has answered; also while it is away.
     pub fn id(&self) -> Option<String> {
-        match self.health() {
-            Health::Up { id } => Some(id),
-            Health::Unknown | Health::Down(_) => None,
+        self.id.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The cluster's own id, asked for if nobody has yet. For those that are not about this cluster: where it keeps
+    /// silent, only the first of them wait for it.
+    pub async fn first_told_id(&self) -> Option<String> {
+        if !self.silent.load(Ordering::Relaxed) {
+            // An outage is found out by those that it concerns.
+            let _ = self.reachable().await;
         }
+        self.id()
     }
 
     /// What the last look found.
@@ -110,7 +130,10 @@ impl Cluster {
             let message = format!("no answer within {FIRST_SIGN:?}, still waiting for one");
             Health::Down(kafka_admin::Error::Unavailable { cause: UnavailableCause::Timeout, message })
         };
-        tokio::time::timeout(FIRST_SIGN, answer).await.unwrap_or_else(|_| late())
+        tokio::time::timeout(FIRST_SIGN, answer).await.unwrap_or_else(|_| {
+            self.silent.store(true, Ordering::Relaxed);
+            late()
+        })
     }
 
     /// Looks now.
@@ -146,6 +169,9 @@ impl Cluster {
 
     fn set(&self, health: Health) {
         self.metrics.set_cluster_up(&self.servers, matches!(health, Health::Up { .. }));
+        if let Health::Up { id } = &health {
+            *self.id.lock().unwrap_or_else(PoisonError::into_inner) = Some(id.clone());
+        }
         let mut current = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         match (&*current, &health) {
             (Health::Down(_), Health::Up { id }) => {
@@ -204,6 +230,20 @@ mod tests {
 
         assert_eq!(asked_while_down, 1);
         assert!(cluster.reachable().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_is_away_is_still_the_one_that_it_was() {
+        let (cluster, memory) = cluster();
+        assert_eq!(cluster.id(), None);
+        cluster.probe().await;
+        let told = cluster.id();
+
+        memory.go_down();
+        cluster.probe().await;
+
+        assert!(matches!(cluster.health(), Health::Down(_)));
+        assert!(told.is_some() && cluster.id() == told);
     }
 
     #[tokio::test]

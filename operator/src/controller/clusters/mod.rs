@@ -176,9 +176,26 @@ impl Clusters {
             Ok(endpoint) => endpoint.servers,
             Err(unusable) => return unusable.to_string(),
         };
+        self.told_id(&servers).unwrap_or(servers)
+    }
+
+    /// The id of the cluster that an object in `namespace` means by `kafka`; the cluster is asked if nobody has yet.
+    /// None where it cannot be told now.
+    pub async fn id(&self, namespace: &str, kafka: &KafkaRef) -> Option<String> {
+        let servers = endpoint(&self.strimzi, namespace, kafka).ok()?.servers;
+        if let Some(told) = self.told_id(&servers) {
+            return Some(told);
+        }
+        match self.resolve(namespace, kafka).await {
+            Ok(Resolved::Cluster(cluster)) => cluster.first_told_id().await,
+            Ok(Resolved::Missing(_)) | Err(_) => None,
+        }
+    }
+
+    /// What the cluster at `servers` has told to any of its clients.
+    fn told_id(&self, servers: &str) -> Option<String> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = open.values().filter(|entry| entry.cluster.servers() == servers);
-        known.filter_map(|entry| entry.cluster.id()).next().unwrap_or(servers)
+        open.values().filter(|entry| entry.cluster.servers() == servers).find_map(|entry| entry.cluster.id())
     }
 }
 

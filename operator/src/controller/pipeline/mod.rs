@@ -87,7 +87,8 @@ pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
     async move {
         tokio::select! {
             () = runner::run(NAME, controller, store, Arc::clone(&ctx), pass) => {}
-            () = principals::watch(Arc::clone(&ctx), wake) => {}
+            // At shutdown passes under way still have to end: only the runner ends this.
+            never = principals::watch(Arc::clone(&ctx), wake) => match never {},
             () = strimzi => {}
             () = reading => {}
             () = belongings => {}

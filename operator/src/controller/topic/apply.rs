@@ -116,14 +116,20 @@ fn settings(changes: &BTreeMap<String, ConfigChange>) -> String {
     told.collect::<Vec<_>>().join(", ")
 }
 
-/// Waits until the brokers show what was done, and returns what they show: `None` when they do not in time.
+/// What the brokers show after a change.
+#[derive(Debug)]
+pub enum Shown {
+    /// The topic as it is wanted.
+    Whole(ObservedTopic),
+    /// Not that in time; the topic, if they show one.
+    Partly(Option<ObservedTopic>),
+}
+
+/// Waits until the brokers show what was done.
 ///
 /// # Errors
 /// [`Error::Kafka`] when the cluster cannot be asked.
-pub async fn until_visible(
-    cluster: &Cluster,
-    wanted: &ValidatedTopic,
-) -> Result<Option<ObservedTopic>, Error> {
+pub async fn until_visible(cluster: &Cluster, wanted: &ValidatedTopic) -> Result<Shown, Error> {
     let deadline = tokio::time::Instant::now() + VISIBLE_WITHIN;
     let mut wait = FIRST_LOOK;
     loop {
@@ -131,11 +137,10 @@ pub async fn until_visible(
         wait *= 2;
         let sighting = look_at(cluster, &wanted.name).await;
         let observed = sighting.map_err(Error::kafka(format!("read topic {}", wanted.name)))?;
-        if observed.as_ref().is_some_and(|topic| shows(wanted, topic)) {
-            return Ok(observed);
-        }
-        if tokio::time::Instant::now() + wait > deadline {
-            return Ok(None);
+        match observed {
+            Some(topic) if shows(wanted, &topic) => return Ok(Shown::Whole(topic)),
+            partly if tokio::time::Instant::now() + wait > deadline => return Ok(Shown::Partly(partly)),
+            Some(_) | None => {}
         }
     }
 }

@@ -9,7 +9,10 @@ use kafka_admin::TopicName;
 use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
 
+use super::claimants;
+use super::identity::TopicIdentity;
 use super::observed::look_at;
+use super::peers::Peers;
 use super::validate::effective_name;
 use super::{Pass, status};
 use crate::controller::clusters::{Cluster, Resolved};
@@ -47,11 +50,17 @@ enum Release {
 #[derive(Debug)]
 struct Blocked(String);
 
+impl Blocked {
+    fn by(error: Error) -> Self {
+        Self(error.chain())
+    }
+}
+
 /// Does what the deletion policy says, then lets the object go.
 ///
 /// # Errors
 /// [`Error::Kubernetes`] when the apiserver does not let it go.
-pub async fn cleanup(topic: &KafkaTopic, ctx: &Context) -> Result<Outcome, Error> {
+pub async fn cleanup(topic: &KafkaTopic, ctx: &Context, peers: &Peers) -> Result<Outcome, Error> {
     if !finalizer::is_set(topic) {
         return Ok(Outcome::ready("Deleted", ""));
     }
@@ -59,7 +68,7 @@ pub async fn cleanup(topic: &KafkaTopic, ctx: &Context) -> Result<Outcome, Error
         DeletionPolicy::Retain => Release::Retained,
         DeletionPolicy::Delete if topic.spec.suspend => Release::HandsOff,
         DeletionPolicy::Delete if topic.spec.reconcile_policy == ReconcilePolicy::Plan => Release::HandsOff,
-        DeletionPolicy::Delete => match delete(topic, ctx).await {
+        DeletionPolicy::Delete => match delete(topic, ctx, peers).await {
             Ok(release) => release,
             Err(Blocked(why)) => match time_left(topic, ctx, Timestamp::now()) {
                 Some(left) => return wait(topic, ctx, why, left).await,
@@ -90,40 +99,64 @@ fn time_left(topic: &KafkaTopic, ctx: &Context, now: Timestamp) -> Option<Durati
     Duration::try_from(left).ok().filter(|left| !left.is_zero())
 }
 
-async fn delete(topic: &KafkaTopic, ctx: &Context) -> Result<Release, Blocked> {
-    let blocked = |error: Error| Blocked(error.chain());
-    let Some(id) = topic.status.as_ref().and_then(|status| status.topic_id.clone()) else {
+async fn delete(topic: &KafkaTopic, ctx: &Context, peers: &Peers) -> Result<Release, Blocked> {
+    let Some(known) = ctx.topics.known(topic) else {
         return Ok(Release::NotOurs("this object never had a topic".to_owned()));
     };
     let Ok(name) = TopicName::new(effective_name(topic)) else {
         return Ok(Release::NotOurs("its name is not one that Kafka takes".to_owned()));
     };
-    if !still_deleted(topic, ctx).await.map_err(blocked)? {
+    if !still_deleted(topic, ctx).await.map_err(Blocked::by)? {
         return Ok(Release::NotOurs("the object was replaced by another one".to_owned()));
     }
     let cluster = cluster(topic, ctx).await?;
-    cluster.reachable().await.map_err(blocked)?;
-    ctx.strimzi.until_known().await;
-    if let Some(owner) = ctx.strimzi.owner(name.as_str(), &cluster) {
-        return Ok(Release::NotOurs(format!("it belongs to Strimzi's KafkaTopic {owner}")));
+    cluster.reachable().await.map_err(Blocked::by)?;
+    // Only now is it known which cluster it is, for this object and for others.
+    if let Some(why) = somebody_elses(topic, ctx, peers, &cluster, &known).await {
+        return Ok(Release::NotOurs(why));
     }
-    let seen = look_at(&cluster, &name).await;
-    let seen = seen.map_err(|source| blocked(Error::kafka(format!("read topic {name}"))(source)))?;
-    match seen {
+    delete_if_it_is(&cluster, &name, &known.topic_id).await
+}
+
+/// Whose the topic is, if not, or not only, the object's.
+async fn somebody_elses(
+    topic: &KafkaTopic,
+    ctx: &Context,
+    peers: &Peers,
+    cluster: &Cluster,
+    known: &TopicIdentity,
+) -> Option<String> {
+    if !known.may_be_in(cluster) {
+        let theirs = known.cluster_id.as_deref().unwrap_or_default();
+        return Some(format!(
+            "this object stood for the one of another cluster, {theirs}, which stays there"
+        ));
+    }
+    ctx.strimzi.until_known().await;
+    if let Some(owner) = ctx.strimzi.owner(&effective_name(topic), cluster) {
+        return Some(format!("it belongs to Strimzi's KafkaTopic {owner}"));
+    }
+    let other = claimants::other(ctx, topic, peers, cluster, &known.topic_id).await?;
+    let namespace = other.namespace.unwrap_or_default();
+    Some(format!("the KafkaTopic {namespace}/{} stands for it as well", other.name))
+}
+
+/// Deletes the topic if it has this id.
+async fn delete_if_it_is(cluster: &Cluster, name: &TopicName, id: &str) -> Result<Release, Blocked> {
+    let blocked = |doing: &str, source| Blocked::by(Error::kafka(format!("{doing} topic {name}"))(source));
+    match look_at(cluster, name).await.map_err(|source| blocked("read", source))? {
         None => Ok(Release::Gone),
         Some(seen) if seen.id.to_string() != id => {
             Ok(Release::NotOurs(format!("its id is {}, this object stood for {id}", seen.id)))
         }
-        Some(_) => {
-            match cluster.admin().delete_topics(std::slice::from_ref(&name)).await.into_iter().next() {
-                Some(Err(kafka_admin::Error::NotFound { .. })) => Ok(Release::Gone),
-                Some(Err(source)) => {
-                    cluster.note(&source);
-                    Err(blocked(Error::kafka(format!("delete topic {name}"))(source)))
-                }
-                Some(Ok(())) | None => Ok(Release::Deleted),
+        Some(_) => match cluster.admin().delete_topics(std::slice::from_ref(name)).await.into_iter().next() {
+            Some(Err(kafka_admin::Error::NotFound { .. })) => Ok(Release::Gone),
+            Some(Err(source)) => {
+                cluster.note(&source);
+                Err(blocked("delete", source))
             }
-        }
+            Some(Ok(())) | None => Ok(Release::Deleted),
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 //! the objects whose topic is not as they left it are woken. Also the one probe of unreachable clusters.
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,9 +36,9 @@ struct Visited {
     looked: Option<Instant>,
 }
 
-/// Probes every cluster and looks for drift, until shutdown. Each cluster is visited by itself: one that is silent keeps
-/// nobody waiting for the others.
-pub async fn watch(ctx: Arc<Context>, wake: Wake) {
+/// Probes every cluster and looks for drift, for as long as it is polled. Each cluster is visited by itself: one that is
+/// silent keeps nobody waiting for the others.
+pub async fn watch(ctx: Arc<Context>, wake: Wake) -> Infallible {
     let mut ticks = tokio::time::interval(PROBE_INTERVAL.min(ctx.settings.drift_interval));
     // A slow cluster must not be asked more often afterwards.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -61,7 +62,6 @@ pub async fn watch(ctx: Arc<Context>, wake: Wake) {
                 visiting.remove(cluster.key());
                 visited.insert(cluster.key().to_owned(), visit);
             }
-            () = ctx.shutdown.cancelled() => return,
         }
     }
 }
@@ -117,7 +117,7 @@ fn found(sighting: &Sighting) -> &'static str {
 
 async fn wake_all(objects: impl IntoIterator<Item = ObjectRef<KafkaTopic>>, wake: &Wake) {
     for object in objects {
-        // Closed means that the controller has ended, and so will this task.
+        // Closed means that the controller takes no more work, and will end with its last pass.
         if wake.send(object).await.is_err() {
             return;
         }

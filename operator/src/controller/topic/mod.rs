@@ -26,9 +26,11 @@
 //! `ConfigChanged`; at the end `TopicDeleted`, `TopicGone`, `TopicRetained`, `TopicKept`, `CleanupSkipped`.
 
 pub mod apply;
+mod claimants;
 pub mod cleanup;
 pub mod drift;
 pub mod fetch;
+mod identity;
 pub mod observed;
 pub mod peers;
 pub mod pending;
@@ -51,7 +53,9 @@ use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc;
 
+use self::apply::Shown;
 use self::fetch::{Absent, CREATING, Fetched};
+use self::identity::TopicIdentity;
 use self::observed::ObservedTopic;
 use self::peers::Peers;
 use self::plan::{Claim, Memory, Plan};
@@ -63,11 +67,11 @@ use super::events::{event, publish};
 use super::finalizer::{self, Cleanup};
 use super::outcome::Outcome;
 use super::runner;
-use super::status::write;
-use crate::crd::KafkaTopic;
+use super::status::{write, write_and_keep};
 use crate::crd::conditions::Explanation;
 use crate::crd::kafka_topic::{AdoptionPolicy, DeletionPolicy};
 use crate::crd::reconcile_policy::ReconcilePolicy;
+use crate::crd::{KafkaTopic, KafkaTopicStatus};
 
 /// Name of the controller in metrics and logs.
 pub const NAME: &str = "kafkatopic";
@@ -86,6 +90,8 @@ pub struct Pass {
     pub result: Result<Outcome, Error>,
     /// The topic that the object stands for.
     pub observed: Option<ObservedTopic>,
+    /// Id of the cluster that it was looked for in.
+    pub cluster_id: Option<String>,
     /// What was not done because it is only to be planned.
     pub pending: Vec<String>,
     /// The object after its status was written in the middle of the pass.
@@ -94,7 +100,13 @@ pub struct Pass {
 
 impl Pass {
     fn unseen(result: Result<Outcome, Error>) -> Self {
-        Self { result, observed: None, pending: Vec::new(), announced: None }
+        Self { result, observed: None, cluster_id: None, pending: Vec::new(), announced: None }
+    }
+
+    /// The topic that the object stands for, where it was seen.
+    fn identity(&self) -> Option<TopicIdentity> {
+        let topic_id = self.observed.as_ref()?.id.to_string();
+        Some(TopicIdentity { topic_id, cluster_id: self.cluster_id.clone() })
     }
 }
 
@@ -113,7 +125,8 @@ pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
     async move {
         tokio::select! {
             () = runner::run(NAME, controller, store, Arc::clone(&ctx), pass) => {}
-            () = drift::watch(Arc::clone(&ctx), wake) => {}
+            // At shutdown passes under way still have to end: only the runner ends this.
+            never = drift::watch(Arc::clone(&ctx), wake) => match never {},
             () = strimzi => {}
         }
     }
@@ -123,7 +136,7 @@ pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
 /// One pass over one object.
 async fn reconcile(topic: Arc<KafkaTopic>, ctx: Arc<Context>, peers: Peers) -> Result<Outcome, Error> {
     if topic.metadata.deletion_timestamp.is_some() {
-        return cleanup::cleanup(&topic, &ctx).await;
+        return cleanup::cleanup(&topic, &ctx, &peers).await;
     }
     let cleanup = match topic.spec.deletion_policy {
         DeletionPolicy::Retain => Cleanup::NotNeeded,
@@ -140,15 +153,31 @@ async fn reconcile(topic: Arc<KafkaTopic>, ctx: Arc<Context>, peers: Peers) -> R
     let pass = advance(&topic, &ctx, &peers).await;
     let topic = pass.announced.as_deref().unwrap_or(&topic);
     let status = status::compute(topic, &pass, Timestamp::now());
-    let written = write(&ctx, topic, &status).await;
+    let written = write_down(&ctx, topic, &pass, &status).await;
     // The first error wins; a status that was not written is retried with the rest.
     let outcome = pass.result?;
-    written.map(|_| outcome)
+    written.map(|()| outcome)
+}
+
+/// Writes what the pass came to. Which topic the object has got is remembered whatever others write to the object
+/// meanwhile: by the next pass a topic that nobody remembers is somebody else's.
+async fn write_down(
+    ctx: &Context,
+    topic: &KafkaTopic,
+    pass: &Pass,
+    status: &KafkaTopicStatus,
+) -> Result<(), Error> {
+    let Some(identity) = pass.identity() else { return write(ctx, topic, status).await.map(drop) };
+    ctx.topics.stands_for(&topic.uid().unwrap_or_default(), identity.clone());
+    if topic.status.as_ref().and_then(TopicIdentity::told_by).as_ref() == Some(&identity) {
+        return write(ctx, topic, status).await.map(drop);
+    }
+    write_and_keep(ctx, topic, status, |newest| identity.write_to(newest)).await
 }
 
 /// Leaves the topic alone, drift included.
 async fn suspend(topic: &KafkaTopic, ctx: &Context) -> Result<Outcome, Error> {
-    ctx.topics.forget(&topic.uid().unwrap_or_default());
+    ctx.topics.unenrol(&topic.uid().unwrap_or_default());
     let status = status::suspended(topic, Timestamp::now());
     write(ctx, topic, &status).await?;
     Ok(Outcome::ready(status::SUSPENDED, ""))
@@ -165,12 +194,13 @@ async fn advance(topic: &KafkaTopic, ctx: &Context, peers: &Peers) -> Pass {
         Ok(Err(absent)) => return Pass::unseen(Ok(nothing_to_go_by(&wanted, absent))),
         Err(error) => return Pass::unseen(or_stalled(error)),
     };
+    let cluster_id = fetched.cluster.id();
     let mut announced = None;
     let pass = match carry_out(topic, ctx, &wanted, fetched, &mut announced).await {
         Ok(pass) => pass,
         Err(error) => Pass::unseen(or_stalled(error)),
     };
-    Pass { announced, ..pass }
+    Pass { announced, cluster_id, ..pass }
 }
 
 /// Plans by what was fetched, and acts by nothing but a fresh look.
@@ -182,7 +212,7 @@ async fn carry_out(
     announced: &mut Option<Box<KafkaTopic>>,
 ) -> Result<Pass, Error> {
     let Fetched { cluster, mut observed, from_cache } = fetched;
-    let memory = fetch::memory(topic);
+    let memory = fetch::memory(ctx, topic, &cluster);
     let mut plan = plan::plan(wanted, &memory, observed.as_ref());
     if from_cache && !plan.changes.is_empty() {
         observed = fetch::look(ctx, topic, wanted, &cluster).await?;
@@ -213,8 +243,10 @@ async fn carry_out(
     let observed = match applied.refused {
         Some(_) => fetch::look(ctx, topic, wanted, &cluster).await?,
         None => match apply::until_visible(&cluster, wanted).await? {
-            Some(observed) => Some(observed),
-            None => return Ok(Pass::unseen(Ok(invisible(wanted)))),
+            Shown::Whole(observed) => Some(observed),
+            Shown::Partly(observed) => {
+                return Ok(Pass { observed, ..Pass::unseen(Ok(invisible(wanted))) });
+            }
         },
     };
     ctx.topics.settle(&uid, Ok(observed.clone()));

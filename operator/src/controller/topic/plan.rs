@@ -9,7 +9,7 @@ use super::observed::{ObservedTopic, Setting};
 use super::validate::ValidatedTopic;
 use crate::crd::kafka_topic::AdoptionPolicy;
 
-/// What the object's status remembers of its topic.
+/// What is remembered of the object's topic in its cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Id of the topic that it stands for.
@@ -196,10 +196,29 @@ fn config_changes(wanted: &ValidatedTopic, topic: &ObservedTopic) -> BTreeMap<St
     set.chain(left.map(|(key, _)| (key.clone(), ConfigChange::Delete))).collect()
 }
 
-/// Whether a setting has this value. Lists may be written with blanks after their commas.
+/// Whether a setting has this value, however it is written: brokers describe what they have read. Lists may have
+/// blanks after their commas.
 fn means(setting: &Setting, value: &str) -> bool {
     let parts = |text: &str| text.split(',').map(|part| part.trim().to_owned()).collect::<Vec<_>>();
-    setting.value.as_deref().is_some_and(|have| have == value || parts(have) == parts(value))
+    setting.value.as_deref().is_some_and(|have| {
+        have == value
+            || parts(have) == parts(value)
+            || is_same_number(have, value)
+            || is_same_bool(have, value)
+    })
+}
+
+fn is_same_number(one: &str, other: &str) -> bool {
+    // Integers as such: as fractions, large ones that differ would be the same.
+    match (one.parse::<i64>(), other.parse::<i64>()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => matches!((one.parse::<f64>(), other.parse::<f64>()), (Ok(one), Ok(other)) if one == other),
+    }
+}
+
+fn is_same_bool(one: &str, other: &str) -> bool {
+    let is_bool = ["true", "false"].iter().any(|text| one.eq_ignore_ascii_case(text));
+    is_bool && one.eq_ignore_ascii_case(other)
 }
 
 /// The differences between a topic and the spec, for people.
@@ -225,5 +244,29 @@ fn difference(topic: &ObservedTopic, key: &str, change: &ConfigChange) -> String
     match change {
         ConfigChange::Set(value) => format!("{key} {have}, spec {value}"),
         ConfigChange::Delete => format!("{key} {have}, not in the spec"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has(have: &str, value: &str) -> bool {
+        means(&Setting { value: Some(have.to_owned()), overridden: true }, value)
+    }
+
+    #[test]
+    fn a_value_is_the_same_however_it_is_written() {
+        assert!(has("0.5", "0.50") && has("1.0", "1") && has("0.01", "1e-2"));
+        assert!(has("604800000", "0604800000") && has("5", "+5") && has("-1", "-01"));
+        assert!(has("true", "True") && has("false", "FALSE"));
+        assert!(has("compact,delete", "compact, delete"));
+    }
+
+    #[test]
+    fn another_value_is_another_one() {
+        assert!(!has("0.5", "0.51") && !has("5", "-5") && !has("true", "false") && !has("1", "true"));
+        assert!(!has("9223372036854775807", "9223372036854775806"));
+        assert!(!has("lz4", "LZ4") && !has("1", "") && !has("", "0"));
     }
 }

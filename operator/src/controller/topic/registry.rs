@@ -4,8 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kafka_admin::TopicName;
+use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
+use super::identity::TopicIdentity;
 use super::observed::{ObservedTopic, Settings, Sighting};
 use crate::controller::clusters::Cluster;
 use crate::crd::KafkaTopic;
@@ -29,6 +31,9 @@ pub struct Entry {
 #[derive(Debug, Default)]
 pub struct TopicRegistry {
     entries: Mutex<HashMap<String, Entry>>,
+    /// What each object stands for, by uid, as its last pass that saw the topic found it. Statuses say the same, but
+    /// later, and not if they could not be written.
+    identities: Mutex<HashMap<String, TopicIdentity>>,
     settings: Shared,
 }
 
@@ -108,9 +113,33 @@ impl TopicRegistry {
         }
     }
 
-    /// The object is gone, or does not stand for its topic any more.
-    pub fn forget(&self, uid: &str) {
+    /// The object does not look after its topic for now.
+    pub fn unenrol(&self, uid: &str) {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// The object stands for this topic.
+    pub fn stands_for(&self, uid: &str, identity: TopicIdentity) {
+        self.identities.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), identity);
+    }
+
+    /// The topic that `object` stands for, if it ever had one.
+    pub fn known(&self, object: &KafkaTopic) -> Option<TopicIdentity> {
+        let identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = object.uid().and_then(|uid| identities.get(&uid).cloned());
+        seen.or_else(|| TopicIdentity::told_by(object.status.as_ref()?))
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, uid: &str) {
+        self.unenrol(uid);
+        self.identities.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// Only the objects with these uids are there.
+    pub fn retain(&self, uids: &HashSet<String>) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| uids.contains(uid));
+        self.identities.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| uids.contains(uid));
     }
 
     /// The cluster that the object's topic was last seen in.

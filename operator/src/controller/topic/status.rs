@@ -33,6 +33,7 @@ pub fn compute(topic: &KafkaTopic, pass: &Pass, now: Timestamp) -> KafkaTopicSta
     let before = with_conditions(topic, summary(topic, pass).facts(), now);
     KafkaTopicStatus {
         topic_id: seen.map(|topic| topic.id.to_string()).or(before.topic_id),
+        cluster_id: seen.and(pass.cluster_id.clone()).or(before.cluster_id),
         partitions: seen.and_then(|topic| topic.partitions.try_into().ok()).or(before.partitions),
         replicas: seen.map(|topic| topic.replicas.into()).or(before.replicas),
         plan: pass.pending.clone(),
@@ -45,7 +46,7 @@ pub fn compute(topic: &KafkaTopic, pass: &Pass, now: Timestamp) -> KafkaTopicSta
 /// without it nobody would know, after an answer that was lost, whose the topic is.
 fn summary(topic: &KafkaTopic, pass: &Pass) -> Summary {
     match outcome::summary(&pass.result) {
-        Summary::Reconciling(why) if pass.observed.is_none() && fetch::memory(topic).creating => {
+        Summary::Reconciling(why) if pass.observed.is_none() && fetch::is_creating(topic) => {
             Summary::Reconciling(Explanation::new(CREATING, why.message))
         }
         summary => summary,

@@ -10,6 +10,7 @@ use kube::runtime::watcher;
 use tokio::sync::mpsc;
 
 use super::peers::Peers;
+use super::registry::TopicRegistry;
 use super::validate::effective_name;
 use crate::controller::context::Context;
 use crate::controller::strimzi::Change;
@@ -30,11 +31,23 @@ where
     let (ctx, peers) = (Arc::clone(ctx), peers.clone());
     events.inspect_ok(move |event| {
         peers.saw(event);
+        forget_the_deleted(event, &ctx.topics, &peers);
         if let watcher::Event::Delete(gone) = event {
-            ctx.topics.forget(&gone.uid().unwrap_or_default());
             all(&wake, &peers.naming(&effective_name(gone)));
         }
     })
+}
+
+/// Drops what is known of objects that `event` tells to be gone.
+fn forget_the_deleted(event: &watcher::Event<KafkaTopic>, topics: &TopicRegistry, peers: &Peers) {
+    match event {
+        watcher::Event::Delete(gone) => topics.forget(&gone.uid().unwrap_or_default()),
+        // Those that went while the watch was broken are told by nobody.
+        watcher::Event::InitDone => {
+            topics.retain(&peers.all().iter().filter_map(|topic| topic.uid()).collect());
+        }
+        watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::Apply(_) => {}
+    }
 }
 
 /// Wakes, for as long as it is polled, those whose topic or cluster Strimzi said something about.
@@ -55,5 +68,49 @@ pub(super) fn those_that_strimzi_concerns(
 fn all(wake: &Wake, objects: &[Arc<KafkaTopic>]) {
     for object in objects {
         let _ = wake.try_send(ObjectRef::from_obj(&**object));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::reflector;
+
+    use super::*;
+    use crate::controller::topic::identity::TopicIdentity;
+
+    fn object(uid: &str) -> KafkaTopic {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "KafkaTopic",
+            "metadata": {"name": uid, "namespace": "shop", "uid": uid},
+            "spec": {"kafka": {"bootstrap": {"servers": "kafka:9092"}}},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_is_known_goes_with_its_object_even_while_the_watch_is_broken() {
+        let (topics, (store, mut writer)) = (TopicRegistry::default(), reflector::store());
+        let peers = Peers::of(store);
+        let objects = ["stays", "deleted", "missed"].map(object);
+        for object in &objects {
+            let identity = TopicIdentity { topic_id: object.name_any(), cluster_id: None };
+            topics.stands_for(&object.uid().unwrap(), identity);
+        }
+        let [stays, deleted, missed] = objects;
+
+        let events = [
+            watcher::Event::Apply(missed.clone()),
+            watcher::Event::Delete(deleted.clone()),
+            watcher::Event::Init,
+            watcher::Event::InitApply(stays.clone()),
+            watcher::Event::InitDone,
+        ];
+        for event in events {
+            writer.apply_watcher_event(&event);
+            forget_the_deleted(&event, &topics, &peers);
+        }
+
+        assert!(topics.known(&stays).is_some());
+        assert_eq!((topics.known(&deleted), topics.known(&missed)), (None, None));
     }
 }

@@ -2,6 +2,7 @@
 //! the pipelines whose users are not as they left them are woken.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -19,26 +20,21 @@ use crate::controller::error::Error;
 use crate::controller::pipeline::NAME;
 use crate::crd::OrderPipeline;
 
-/// Looks until shutdown.
-pub(crate) async fn watch(ctx: Arc<Context>, wake: mpsc::Sender<ObjectRef<OrderPipeline>>) {
+/// Looks for as long as it is polled.
+pub(crate) async fn watch(ctx: Arc<Context>, wake: mpsc::Sender<ObjectRef<OrderPipeline>>) -> Infallible {
     let mut ticks = tokio::time::interval(ctx.settings.drift_interval);
     // A slow cluster must not be asked more often afterwards.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = ctx.shutdown.cancelled() => return,
-        }
+        ticks.tick().await;
         // All at once, so that the questions about one cluster meet and become one.
         let settled = ctx.principals.all();
         let mut looks: FuturesUnordered<_> =
             settled.iter().map(|(uid, entry)| look(&ctx, uid, entry)).collect();
         while let Some(look) = looks.next().await {
             let Some(drifted) = look else { continue };
-            // Closed means that the controller has ended, and so will this task.
-            if wake.send(drifted).await.is_err() {
-                return;
-            }
+            // Closed means that the controller takes no more work, and will end with its last pass.
+            let _ = wake.send(drifted).await;
         }
     }
 }
