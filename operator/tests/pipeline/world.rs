@@ -165,6 +165,18 @@ impl World {
         .await
     }
 
+    /// Waits until `AccessReady` has this reason; answers with the message.
+    pub(crate) async fn access(&self, reason: &str) -> String {
+        eventually(reason, || async {
+            let status = self.status().await;
+            match conditions::find(&status.conditions, ConditionType::AccessReady) {
+                Some(found) if found.reason == reason => Ok(found.message.clone()),
+                _ => Err(format!("{:?}", status.conditions)),
+            }
+        })
+        .await
+    }
+
     pub(crate) async fn status(&self) -> operator::crd::OrderPipelineStatus {
         let pipeline: OrderPipeline = self.api().get("shop").await.unwrap();
         pipeline.status.unwrap_or_default()
