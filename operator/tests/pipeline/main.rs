@@ -11,6 +11,7 @@
 
 mod access;
 mod admission;
+mod another_cluster;
 mod autoscaling;
 mod changes;
 mod crashes;

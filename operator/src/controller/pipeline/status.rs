@@ -1,7 +1,5 @@
 //! From what a pass found to the pipeline's status. No I/O.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 
 use super::progress::{Progress, Tally};
@@ -36,7 +34,7 @@ pub(super) struct Applied {
     /// The services' users in Kafka.
     pub access: Progress,
     /// The users that belong to the pipeline at the end of the pass.
-    pub users: BTreeSet<String>,
+    pub users: AccessStatus,
     /// The databases.
     pub database: Progress,
     /// The Job that prepared them, once they are.
@@ -126,8 +124,7 @@ pub(super) fn compute(
     if let Report::Applied(applied) = report {
         status.summary =
             Some(PipelineSummary { topics: applied.topics.ratio(), services: applied.services.ratio() });
-        let users: Vec<String> = applied.users.iter().cloned().collect();
-        status.access = (!users.is_empty()).then_some(AccessStatus { users });
+        status.access = Some(applied.users.clone()).filter(|access| !access.users.is_empty());
         if let Some(prepared_by) = applied.prepared_by.clone() {
             status.database = Some(DatabaseStatus { prepared_by });
         }

@@ -30,6 +30,7 @@ use crate::controller::strimzi::objects::Authentication;
 use crate::crd::OrderPipeline;
 use crate::crd::conditions::Explanation;
 
+use crate::crd::order_pipeline::AccessStatus;
 /// Where the users of a pipeline are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place<'a> {
@@ -76,7 +77,9 @@ pub(super) async fn ensure(
             identities.insert(service, identity);
         }
     }
-    let users = applied.objects().map(ResourceExt::name_any).collect();
+    // Whose they are, and where, the objects tell themselves.
+    let users =
+        AccessStatus { users: applied.objects().map(ResourceExt::name_any).collect(), cluster_id: None };
     Ok(Principals { progress: Tally::of(all).progress, identities, users })
 }
 
@@ -257,5 +260,5 @@ fn taken(namespace: &str, user: &str) -> Progress {
 }
 
 fn waiting(progress: Progress, held: &Identities) -> Principals {
-    Principals { progress, identities: held.clone(), users: std::collections::BTreeSet::new() }
+    Principals { progress, identities: held.clone(), users: AccessStatus::default() }
 }
