@@ -24,6 +24,7 @@ mod peers;
 mod planned;
 mod reads;
 #[path = "../support/rights.rs"]
+mod refused;
 mod rights;
 mod running;
 mod strimzi;

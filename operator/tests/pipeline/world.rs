@@ -45,7 +45,7 @@ pub(crate) struct World {
     /// What the operator's client is made from, with its rights.
     rights: Config,
     operator: Option<Operator>,
-    _apiserver: Option<(Apiserver, TempDir)>,
+    pub(crate) apiserver: Option<(Apiserver, TempDir)>,
 }
 
 impl World {
@@ -97,7 +97,7 @@ impl World {
             Scope::Nothing => None,
         };
         let prefix = format!("{namespace}.");
-        Self { prefix, client: of_the_test, namespace, rights, operator, _apiserver: apiserver }
+        Self { prefix, client: of_the_test, namespace, rights, operator, apiserver }
     }
 
     pub(crate) fn api<K>(&self) -> Api<K>
