@@ -20,6 +20,9 @@ mod fuse;
 mod golden;
 mod histories;
 mod lifecycle;
+mod kstatus;
+#[path = "../support/kstatus_library.rs"]
+mod kstatus_library;
 mod peers;
 mod planned;
 mod reads;

@@ -16,6 +16,8 @@ mod fuse;
 mod grants;
 mod histories;
 mod kstatus;
+#[path = "../support/kstatus_library.rs"]
+mod kstatus_library;
 mod leader;
 mod life;
 mod link;
