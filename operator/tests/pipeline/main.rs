@@ -18,16 +18,17 @@ mod crashes;
 #[path = "../support/fuse.rs"]
 mod fuse;
 mod golden;
+mod held;
 mod histories;
-mod lifecycle;
 mod kstatus;
 #[path = "../support/kstatus_library.rs"]
 mod kstatus_library;
+mod lifecycle;
 mod peers;
 mod planned;
 mod reads;
-#[path = "../support/rights.rs"]
 mod refused;
+#[path = "../support/rights.rs"]
 mod rights;
 mod running;
 mod strimzi;

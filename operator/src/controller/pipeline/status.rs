@@ -56,7 +56,7 @@ impl HasConditions for OrderPipelineStatus {
 const WAITING_RETRY: std::time::Duration = std::time::Duration::from_secs(60);
 const SUSPENDED: &str = "Suspended";
 const SUSPENDED_MESSAGE: &str =
-    "nothing is changed or looked at while spec.suspend is true; what runs goes on running";
+    "nothing is changed or looked at while spec.suspend is true, topics neither; what runs goes on running";
 
 impl Report {
     /// What the runner is told.
