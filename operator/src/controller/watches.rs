@@ -3,7 +3,8 @@
 //! A watch can die without a word, and an operator that no longer sees changes looks healthy from outside.
 //! So the cache is audited: once a minute the objects' versions are listed (metadata only, from the
 //! apiserver's cache) and compared; those of what belongs to pipelines as often as these are looked at. An
-//! object that differed a round ago, and whose cached version has not moved since, was missed.
+//! object of which the list knew more a round ago, and knows more still, while its cached version has not moved,
+//! was missed. Of what our cache knows more, it is the list that is late: one of several apiservers may answer it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -84,19 +85,21 @@ pub async fn compare<F>(
     loop {
         tokio::time::sleep(interval).await;
         let found = cached();
-        let missed = missed(&suspects, &found);
-        ctx.watches.set_stuck(name, missed);
-        if missed {
-            tracing::error!(
-                controller = name,
-                "the watch has missed a change; the process should be restarted"
-            );
-        }
         match listed().await {
-            Ok(listed) => suspects = differing(&found, &listed),
+            Ok(listed) => {
+                let behind = behind(&found, &listed);
+                let missed = missed(&suspects, &behind);
+                ctx.watches.set_stuck(name, missed);
+                if missed {
+                    let message = "the watch has missed a change; the process should be restarted";
+                    tracing::error!(controller = name, "{message}");
+                }
+                suspects = behind;
+            }
             // No list, no judgement: an apiserver that is away is no reason to restart.
             Err(error) => {
                 suspects.clear();
+                ctx.watches.set_stuck(name, false);
                 let error: &dyn std::error::Error = &error;
                 tracing::debug!(controller = name, error, "cache not audited");
             }
@@ -120,18 +123,27 @@ pub fn version<K: kube::Resource>(object: &K) -> Option<(String, String)> {
     Some((object.uid()?, object.resource_version()?))
 }
 
-/// Whether the cache still holds, a round later, what was out of date a round ago.
-fn missed(suspects: &Versions, cached: &Versions) -> bool {
-    suspects.iter().any(|(uid, version)| cached.get(uid).map_or("", String::as_str) == version)
+/// Whether an object is behind with the same version as a round ago.
+fn missed(suspects: &Versions, behind: &Versions) -> bool {
+    suspects.iter().any(|suspect| behind.get(suspect.0) == Some(suspect.1))
 }
 
-/// Cached versions (empty where there is none) of the objects on which cache and list disagree.
-fn differing(cached: &Versions, listed: &Versions) -> Versions {
+/// Cached versions (empty where there is none) of the objects of which the list knows more than the cache. One that
+/// the list lacks is gone, unless the list is late.
+fn behind(cached: &Versions, listed: &Versions) -> Versions {
     let uids: BTreeSet<&String> = cached.keys().chain(listed.keys()).collect();
     uids.into_iter()
-        .filter(|uid| cached.get(*uid) != listed.get(*uid))
+        .filter(|uid| match (cached.get(*uid), listed.get(*uid)) {
+            (Some(cached), Some(listed)) => cached != listed && !is_newer(cached, listed),
+            (cached, listed) => cached != listed,
+        })
         .map(|uid| (uid.clone(), cached.get(uid).cloned().unwrap_or_default()))
         .collect()
+}
+
+/// Versions of one kind are numbers that grow: a promise of Kubernetes since 1.35, and true of etcd's revisions before.
+fn is_newer(one: &str, other: &str) -> bool {
+    matches!((one.parse::<u64>(), other.parse::<u64>()), (Ok(one), Ok(other)) if one > other)
 }
 
 #[cfg(test)]
@@ -144,25 +156,29 @@ mod tests {
 
     #[test]
     fn suspects_are_changed_added_and_deleted_objects() {
-        let cached = versions(&[("same", "1"), ("changed", "1"), ("deleted", "1")]);
-        let listed = versions(&[("same", "1"), ("changed", "2"), ("added", "1")]);
+        let cached = versions(&[("same", "1"), ("changed", "9"), ("deleted", "1")]);
+        let listed = versions(&[("same", "1"), ("changed", "10"), ("added", "1")]);
 
-        assert_eq!(
-            differing(&cached, &listed),
-            versions(&[("changed", "1"), ("deleted", "1"), ("added", "")])
-        );
+        assert_eq!(behind(&cached, &listed), versions(&[("changed", "9"), ("deleted", "1"), ("added", "")]));
+    }
+
+    #[test]
+    fn what_the_cache_knows_better_than_a_late_list_is_not_missed() {
+        let late = versions(&[("ours", "9")]);
+
+        assert!(behind(&versions(&[("ours", "10")]), &late).is_empty());
     }
 
     #[test]
     fn only_a_change_that_never_arrived_is_missed() {
         let suspects = versions(&[("changed", "1"), ("deleted", "1"), ("added", "")]);
 
-        let late = versions(&[("changed", "2"), ("added", "1")]);
-
-        assert!(!missed(&suspects, &late));
-        assert!(missed(&suspects, &versions(&[("changed", "1"), ("added", "1")])));
-        assert!(missed(&suspects, &versions(&[("changed", "2")])));
-        assert!(!missed(&Versions::new(), &late));
+        assert!(missed(&suspects, &versions(&[("changed", "1")])));
+        assert!(missed(&suspects, &versions(&[("deleted", "1")])));
+        assert!(missed(&suspects, &versions(&[("added", "")])));
+        assert!(!missed(&suspects, &versions(&[("changed", "2")])), "it arrived, and another is under way");
+        assert!(!missed(&suspects, &versions(&[("another", "1")])), "a late list has caught up");
+        assert!(!missed(&Versions::new(), &suspects));
     }
 
     #[test]

@@ -116,12 +116,16 @@ pub struct OrderPipelineSpec {
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
 
-    /// Whether the operator makes what the spec says, or only compares it with what there is. With `Plan`, the users in
-    /// Kafka are compared by their names alone; and they are removed all the same when the pipeline is deleted.
+    /// Whether the operator makes what the spec says, or only compares it with what there is. With `Plan`, the one thing
+    /// that it writes is the same into the pipeline's KafkaTopics, whose own `status.plan` tells of the topics in Kafka:
+    /// they stay when the pipeline is deleted. The users in Kafka are compared by their names alone; and they are removed
+    /// all the same when the pipeline is deleted.
     #[serde(default, skip_serializing_if = "ReconcilePolicy::is_default")]
     pub reconcile_policy: ReconcilePolicy,
 
-    /// While true, the operator changes nothing that belongs to this pipeline. What runs goes on running.
+    /// While true, the operator changes nothing that belongs to this pipeline, neither in Kubernetes nor in Kafka. The one
+    /// thing that it writes is the same into the pipeline's KafkaTopics; so topics stay when the pipeline is deleted
+    /// meanwhile. What runs goes on running.
     #[serde(default)]
     pub suspend: bool,
 }

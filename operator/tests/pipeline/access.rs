@@ -35,7 +35,7 @@ pub(crate) fn scram() -> Value {
 }
 
 /// A pipeline whose users are there and whose services run.
-async fn ready(world: &World) {
+pub(crate) async fn ready(world: &World) {
     world.create(scram()).await;
     world.reason("DatabasePending").await;
     world.finish_job("Complete").await;
@@ -53,12 +53,13 @@ pub(crate) fn admin() -> KafkaAdmin {
 }
 
 fn login(username: String, password: &str) -> ConnectOptions {
+    login_at(kafka().sasl_bootstrap(), username, password)
+}
+
+pub(crate) fn login_at(servers: impl Into<String>, username: String, password: &str) -> ConnectOptions {
     let mechanism = SaslMechanism::ScramSha512;
     let credentials = SaslCredentials { mechanism, username, password: password.into() };
-    ConnectOptions {
-        security: Security::SaslPlaintext(credentials),
-        ..ConnectOptions::plaintext(kafka().sasl_bootstrap())
-    }
+    ConnectOptions { security: Security::SaslPlaintext(credentials), ..ConnectOptions::plaintext(servers) }
 }
 
 /// How the pods of `service` log in.
@@ -70,6 +71,15 @@ pub(crate) async fn login_of(world: &World, service: &str) -> ConnectOptions {
 pub(crate) async fn acls(user: &str) -> BTreeSet<AclBinding> {
     let filter = [AclFilter::of(Principal::user(user))];
     admin().describe_acls(&filter).await.remove(0).unwrap().into_iter().collect()
+}
+
+/// Waits until one can log in so: brokers learn of a new password a little later than it is set.
+pub(crate) async fn logs_in(options: &ConnectOptions) {
+    eventually("the user logs in", || async {
+        let answer = KafkaAdmin::connect(options).unwrap().describe_cluster().await;
+        answer.map(drop).map_err(|refusal| refusal.to_string())
+    })
+    .await;
 }
 
 async fn has_password(user: &str) -> bool {
@@ -112,9 +122,15 @@ async fn a_service_may_do_what_is_its_own_and_nothing_else() {
         async move { append_records(&options, &[record]).await }
     };
 
-    reads("orders.created").await.unwrap();
-    writes("inventory.reserved").await.unwrap();
-    writes("inventory.dlt").await.unwrap();
+    logs_in(&inventory).await;
+    // And of new rights.
+    eventually("it may do what is its own", || async {
+        let told = |error: kafka_admin::Error| error.to_string();
+        reads("orders.created").await.map_err(told)?;
+        writes("inventory.reserved").await.map_err(told)?;
+        writes("inventory.dlt").await.map_err(told)
+    })
+    .await;
     assert!(reads("notifications.sent").await.is_err(), "it is not for inventory");
     assert!(reads("order.dlt").await.is_err(), "another service's dead letters");
     assert!(writes("orders.created").await.is_err(), "inventory only reads it");
@@ -131,7 +147,7 @@ async fn services_have_users_of_their_own_and_never_the_operators() {
         let text = serde_json::to_string(&secret).unwrap();
         assert!(!text.contains(kafka().admin_password()));
         assert_eq!(world.secret_of(service, "KAFKA_USERNAME").await, user(&world, service));
-        KafkaAdmin::connect(&login_of(&world, service).await).unwrap().describe_cluster().await.unwrap();
+        logs_in(&login_of(&world, service).await).await;
     }
     let status = serde_json::to_string(&world.status().await).unwrap();
     assert!(!status.contains(&world.secret_of("order", "KAFKA_PASSWORD").await));
@@ -182,8 +198,8 @@ async fn what_somebody_changed_about_our_users_is_put_right() {
         if found == right && has_password(&order).await { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await;
-    let order = KafkaAdmin::connect(&login_of(&world, "order").await).unwrap();
-    order.describe_cluster().await.expect("with the same password");
+    // With the same password.
+    logs_in(&login_of(&world, "order").await).await;
     world.end().await;
 }
 
@@ -240,7 +256,7 @@ async fn a_pipeline_whose_kafka_is_away_is_let_go_within_the_bound() {
 }
 
 /// Waits until nothing holds the pipeline.
-async fn released(world: &World) {
+pub(crate) async fn released(world: &World) {
     eventually("the pipeline is gone, nothing holds it", || async {
         match world.api::<OrderPipeline>().get_opt("shop").await.unwrap() {
             None => Ok(()),
@@ -268,7 +284,7 @@ async fn a_rotation_gives_new_passwords_and_rolls_the_pods() {
     })
     .await;
     let new = login_of(&world, "order").await;
-    KafkaAdmin::connect(&new).unwrap().describe_cluster().await.expect("the new password is the one");
+    logs_in(&new).await;
     let refused = KafkaAdmin::connect(&old).unwrap().describe_cluster().await;
     assert!(matches!(refused, Err(kafka_admin::Error::NotAuthenticated { .. })), "{refused:?}");
     world.end().await;
@@ -282,18 +298,10 @@ async fn a_user_of_somebody_else_is_not_taken_over() {
 
     world.create(scram()).await;
 
-    let message = eventually("the user is told of", || async {
-        let status = world.status().await;
-        let found = operator::crd::conditions::find(&status.conditions, ConditionType::AccessReady).cloned();
-        found
-            .filter(|found| found.reason == "UserTaken")
-            .map(|found| found.message)
-            .ok_or(format!("{status:?}"))
-    })
-    .await;
+    let message = world.access("UserTaken").await;
     assert!(message.contains(&theirs), "{message}");
-    let still = KafkaAdmin::connect(&login(theirs.clone(), "theirs")).unwrap();
-    still.describe_cluster().await.expect("their password is as it was");
+    // Their password is as it was.
+    logs_in(&login(theirs.clone(), "theirs")).await;
     assert!(acls(&theirs).await.is_empty());
     assert!(world.status().await.access.is_none());
     world.end().await;

@@ -83,14 +83,20 @@ async fn what_somebody_else_changed_is_put_right() {
 async fn a_suspended_pipeline_is_left_alone() {
     let world = World::new().await;
     world.ready().await;
-    let writes = world.writes();
+    // The one exception is that its topics are suspended, and say so.
+    let of_the_exception = |write: &String| {
+        write.contains("KafkaTopic") && (write.contains("\"hold\"") || write.contains("\"status\""))
+    };
+    let writes =
+        || world.writes().into_iter().filter(|write| !of_the_exception(write)).collect::<Vec<String>>();
+    let before = writes();
 
     world.change(json!({"suspend": true, "services": {"order": {"replicas": 4}}})).await;
 
     world.reason("Suspended").await;
     let deployment: Deployment = world.api().get("shop-order").await.unwrap();
     assert_eq!(deployment.spec.unwrap().replicas, Some(1));
-    assert_eq!(world.writes(), writes);
+    assert_eq!(writes(), before);
 
     world.change(json!({"suspend": false})).await;
 

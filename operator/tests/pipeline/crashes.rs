@@ -21,7 +21,7 @@ use operator::metrics::Metrics;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{acls, admin, gone, login_of, user};
+use crate::access::{acls, admin, gone, login_of, logs_in, user};
 use crate::fuse::{Dies, Fuse, KafkaFuse, KubernetesFuse};
 use crate::running::{OPERATOR, config, settings};
 use crate::world::{World, eventually};
@@ -146,13 +146,7 @@ async fn settled(world: &World) {
 /// Objects, user and rights, without what differs from run to run.
 async fn outcome(world: &World) -> Value {
     let user = user(world, "order-analytics");
-    let login = login_of(world, "order-analytics").await;
-    // Brokers learn of a new password a little later than it is set.
-    eventually("the user logs in", || async {
-        let answer = KafkaAdmin::connect(&login).unwrap().describe_cluster().await;
-        answer.map(drop).map_err(|refusal| refusal.to_string())
-    })
-    .await;
+    logs_in(&login_of(world, "order-analytics").await).await;
     let rights: Vec<String> = acls(&user).await.iter().map(|acl| format!("{acl:?}")).collect();
     let pipeline: OrderPipeline = world.api().get("shop").await.unwrap();
     let status = pipeline.status.unwrap();

@@ -11,17 +11,23 @@
 
 mod access;
 mod admission;
+mod another_cluster;
 mod autoscaling;
 mod changes;
 mod crashes;
 #[path = "../support/fuse.rs"]
 mod fuse;
 mod golden;
+mod held;
 mod histories;
+mod kstatus;
+#[path = "../support/kstatus_library.rs"]
+mod kstatus_library;
 mod lifecycle;
 mod peers;
 mod planned;
 mod reads;
+mod refused;
 #[path = "../support/rights.rs"]
 mod rights;
 mod running;

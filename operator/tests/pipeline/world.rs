@@ -45,7 +45,7 @@ pub(crate) struct World {
     /// What the operator's client is made from, with its rights.
     rights: Config,
     operator: Option<Operator>,
-    _apiserver: Option<(Apiserver, TempDir)>,
+    pub(crate) apiserver: Option<(Apiserver, TempDir)>,
 }
 
 impl World {
@@ -97,7 +97,7 @@ impl World {
             Scope::Nothing => None,
         };
         let prefix = format!("{namespace}.");
-        Self { prefix, client: of_the_test, namespace, rights, operator, _apiserver: apiserver }
+        Self { prefix, client: of_the_test, namespace, rights, operator, apiserver }
     }
 
     pub(crate) fn api<K>(&self) -> Api<K>
@@ -160,6 +160,18 @@ impl World {
             match ready {
                 Some(ready) if current && ready.reason == reason => Ok(ready.message),
                 other => Err(format!("{other:?}")),
+            }
+        })
+        .await
+    }
+
+    /// Waits until `AccessReady` has this reason; answers with the message.
+    pub(crate) async fn access(&self, reason: &str) -> String {
+        eventually(reason, || async {
+            let status = self.status().await;
+            match conditions::find(&status.conditions, ConditionType::AccessReady) {
+                Some(found) if found.reason == reason => Ok(found.message.clone()),
+                _ => Err(format!("{:?}", status.conditions)),
             }
         })
         .await

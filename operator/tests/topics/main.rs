@@ -18,6 +18,8 @@ mod grants;
 mod histories;
 mod interrupted;
 mod kstatus;
+#[path = "../support/kstatus_library.rs"]
+mod kstatus_library;
 mod leader;
 mod life;
 mod link;

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::events::EventType;
 
-use super::principals::{self, users_of};
+use super::principals::{self, is_elsewhere, users_of};
 use super::status::{self, Report};
 use crate::controller::apply::Owner;
 use crate::controller::clusters::{Cluster, Resolved};
@@ -68,9 +68,19 @@ async fn remove_users(pipeline: &OrderPipeline, ctx: &Context) -> Result<(), Str
             let (namespace, _) = endpoint::key(owner.namespace(), reference);
             principals::strimzi::remove(ctx, &owner, &namespace).await
         }
-        _ => principals::revoke(&*cluster(pipeline, ctx).await?, &users_of(pipeline)).await,
+        _ => revoke(pipeline, &*cluster(pipeline, ctx).await?).await?,
     };
     removed.map_err(|error| error.chain())
+}
+
+async fn revoke(pipeline: &OrderPipeline, cluster: &Cluster) -> Result<Result<(), Error>, String> {
+    if let Err(error) = cluster.reachable().await {
+        return Ok(Err(error));
+    }
+    if is_elsewhere(pipeline, cluster) {
+        return Err(format!("they are in another Kafka cluster than {}", cluster.servers()));
+    }
+    Ok(principals::revoke(cluster, &users_of(pipeline)).await)
 }
 
 async fn wait(pipeline: &OrderPipeline, ctx: &Context, why: &str, left: Duration) -> Result<Outcome, Error> {

@@ -15,6 +15,7 @@ mod cleanup;
 mod duration;
 mod fetch;
 mod form;
+mod hold;
 mod peers;
 mod pending;
 pub mod plan;
@@ -46,11 +47,12 @@ use kube::runtime::{Controller, WatchStreamExt};
 use tokio::sync::mpsc;
 
 use self::fetch::Observed;
+use self::hold::Hold;
 use self::plan::{Foundations, Plan, ServiceObjects, plan};
 use self::principals::Principals;
 use self::progress::{Progress, Tally};
 use self::status::{Applied, Report};
-use self::validate::{Problem, validate};
+use self::validate::{Problem, ValidPipeline, validate};
 use super::apply::{self, Owner, Resources};
 use super::context::Context;
 use super::error::Error;
@@ -59,7 +61,6 @@ use super::outcome::{Outcome, STALLED_RETRY};
 use super::runner;
 use super::status as statuses;
 use crate::build::labels::PipelineId;
-use crate::crd::reconcile_policy::ReconcilePolicy;
 use crate::crd::{KafkaTopic, OrderPipeline};
 
 /// Name of the controller in logs and metrics.
@@ -126,7 +127,13 @@ async fn advance(
     ctx: &Context,
     peers: &Store<OrderPipeline>,
 ) -> Result<Report, Error> {
-    if pipeline.spec.suspend {
+    // Before that it is not known what there is.
+    ctx.owned.until_listed().await;
+    let hold = Hold::of(&pipeline.spec);
+    if hold != Hold::Nothing {
+        hold::tell(ctx, owner, hold).await?;
+    }
+    if hold == Hold::Everything {
         return Ok(Report::Suspended);
     }
     let id = PipelineId { namespace: owner.namespace().to_owned(), name: pipeline.name_any() };
@@ -134,14 +141,22 @@ async fn advance(
         Ok(valid) => valid,
         Err(problems) => return Ok(Report::Blocked(invalid(&problems))),
     };
-    // Before that it is not known what there is.
-    ctx.owned.until_listed().await;
     if let Some(older) = peers::older_claimant(ctx, pipeline, peers) {
         return Ok(Report::Blocked(peers::prefix_taken(pipeline, &older)));
     }
-    if pipeline.spec.reconcile_policy == ReconcilePolicy::Plan {
-        return pending::look(ctx, pipeline, &valid, owner).await;
+    match hold {
+        Hold::Changes => pending::look(ctx, pipeline, &valid, owner).await,
+        Hold::Nothing | Hold::Everything => carry_out(pipeline, &valid, owner, ctx).await,
     }
+}
+
+/// Makes what `valid` says.
+async fn carry_out(
+    pipeline: &mut OrderPipeline,
+    valid: &ValidPipeline,
+    owner: &Owner,
+    ctx: &Context,
+) -> Result<Report, Error> {
     let cleanup = cleanup::needed(pipeline, valid.managed_access.is_some());
     if let Some(updated) = finalizer::set(ctx, pipeline, cleanup).await? {
         *pipeline = updated;
@@ -150,18 +165,20 @@ async fn advance(
         Ok(connection) => connection,
         Err(missing) => return Ok(Report::Blocked(waiting_for(missing.reason(), &missing))),
     };
-    let observed = fetch::fetch(ctx, pipeline, &valid, owner).await?;
+    let observed = fetch::fetch(ctx, pipeline, valid, owner).await?;
     let held = &observed.identities;
-    let principals = principals::ensure(ctx, pipeline, &valid, &connection, owner, held).await?;
+    let principals = principals::ensure(ctx, pipeline, valid, &connection, owner, held).await?;
     let (secrets, passwords) = (&observed.secrets, &observed.passwords);
-    let access = access::resolve(&valid, connection.clone(), secrets, passwords, &principals.identities);
+    let access = access::resolve(valid, connection.clone(), secrets, passwords, &principals.identities);
     let access = match access {
         Ok(access) => access,
         Err(unusable) => return Ok(Report::Blocked(waiting_for(unusable.reason(), &unusable))),
     };
-    let plan = plan(&valid, &access, observed.keda);
+    let plan = plan(valid, &access, observed.keda);
+    // Only now: what their controller is freed to do is what the spec says, up to the writes that follow.
+    hold::tell(ctx, owner, Hold::Nothing).await?;
     let applied = apply(pipeline, plan, &observed, principals, owner, ctx).await?;
-    let applied = principals::revoke_leaving(ctx, pipeline, &valid, &connection, applied).await?;
+    let applied = principals::revoke_leaving(ctx, pipeline, valid, &connection, applied).await?;
     Ok(Report::Applied(Box::new(applied)))
 }
 

@@ -1,6 +1,6 @@
 //! `reconcilePolicy: Plan`: what a pass would change, without changing anything.
 
-use super::principals::{self, Principals, users_of};
+use super::principals::{self, Principals, noted};
 use super::progress::Progress;
 use super::scaling;
 use super::status::Report;
@@ -44,7 +44,7 @@ pub(super) async fn look(
     if !changes.is_empty() {
         return Ok(Report::Planned(changes));
     }
-    let (identities, users) = (held.clone(), users_of(pipeline));
+    let (identities, users) = (held.clone(), noted(pipeline));
     let principals = Principals { progress: Progress::Done, identities, users };
     // There is nothing to apply, so that this only looks.
     let applied = apply(pipeline, plan, &observed, principals, owner, ctx).await?;

@@ -1,7 +1,5 @@
 //! From what a pass found to the pipeline's status. No I/O.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 
 use super::progress::{Progress, Tally};
@@ -36,7 +34,7 @@ pub(super) struct Applied {
     /// The services' users in Kafka.
     pub access: Progress,
     /// The users that belong to the pipeline at the end of the pass.
-    pub users: BTreeSet<String>,
+    pub users: AccessStatus,
     /// The databases.
     pub database: Progress,
     /// The Job that prepared them, once they are.
@@ -58,7 +56,7 @@ impl HasConditions for OrderPipelineStatus {
 const WAITING_RETRY: std::time::Duration = std::time::Duration::from_secs(60);
 const SUSPENDED: &str = "Suspended";
 const SUSPENDED_MESSAGE: &str =
-    "nothing is changed or looked at while spec.suspend is true; what runs goes on running";
+    "nothing is changed or looked at while spec.suspend is true, topics neither; what runs goes on running";
 
 impl Report {
     /// What the runner is told.
@@ -126,8 +124,7 @@ pub(super) fn compute(
     if let Report::Applied(applied) = report {
         status.summary =
             Some(PipelineSummary { topics: applied.topics.ratio(), services: applied.services.ratio() });
-        let users: Vec<String> = applied.users.iter().cloned().collect();
-        status.access = (!users.is_empty()).then_some(AccessStatus { users });
+        status.access = Some(applied.users.clone()).filter(|access| !access.users.is_empty());
         if let Some(prepared_by) = applied.prepared_by.clone() {
             status.database = Some(DatabaseStatus { prepared_by });
         }

@@ -18,7 +18,7 @@ use tokio::sync::{broadcast, watch};
 
 pub use self::objects::Key;
 use self::objects::{Kafka, Topic};
-pub use self::watching::watch;
+pub use self::watching::{served, watch};
 use super::clusters::Cluster;
 
 /// The group of Strimzi's kinds.
@@ -114,7 +114,12 @@ impl Strimzi {
         let _ = self.changes.send(change);
     }
 
-    fn forget(&self) {
+    /// Strimzi's kinds are not served, and so none of its objects is there.
+    fn is_gone(&self) {
+        self.known.send_replace(true);
+        if self.version().is_none() {
+            return;
+        }
         self.topics.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.kafkas.lock().unwrap_or_else(PoisonError::into_inner).clear();
         *self.version.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -122,7 +127,8 @@ impl Strimzi {
     }
 }
 
-fn user_kind(version: &str) -> ApiResource {
+/// Strimzi's kind of users in a version.
+pub fn user_kind(version: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, version, "KafkaUser"))
 }
 

@@ -1,4 +1,7 @@
 //! The watches of Strimzi's kinds. They come and go with Strimzi: whether they are there is asked now and then.
+//!
+//! A watch is refused for a moment while an apiserver starts, or loads rights anew. What is known stays until it is
+//! certain that the kinds are gone: to forget it would hand Strimzi's topics to the controller of ours.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::ready;
@@ -21,6 +24,10 @@ use crate::controller::owned::{self, is_refusal};
 const VERSIONS: [&str; 2] = ["v1", "v1beta2"];
 /// Whether Strimzi is there is asked so often; it comes and goes with a platform, not with a topic.
 const DISCOVERY_INTERVAL: Duration = Duration::from_secs(300);
+/// First wait after watches were refused, or after an answer that is not trusted; the next ones double.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// An apiserver that has just started may not have heard of all groups yet.
+const ABSENCES_TO_BELIEVE: u32 = 3;
 
 /// Keeps what is known up to date, until shutdown.
 pub async fn watch(ctx: &Context) {
@@ -31,29 +38,47 @@ pub async fn watch(ctx: &Context) {
 }
 
 async fn discover(ctx: &Context) {
+    let (mut refused, mut absent) = (0, 0);
     loop {
-        match served(&ctx.client).await {
+        let wait = match served(&ctx.client).await {
             Ok(Some(version)) => {
                 tracing::info!(version, "Strimzi is there; what it looks after is left to it");
                 *ctx.strimzi.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
-                follow(ctx, version).await;
-                ctx.strimzi.forget();
+                absent = 0;
+                refused = match follow(ctx, version).await {
+                    Followed::Listed => 0,
+                    Followed::Refused => refused + 1,
+                };
+                retry_after(refused)
+            }
+            Ok(None) if ctx.strimzi.version().is_some() && absent + 1 < ABSENCES_TO_BELIEVE => {
+                absent += 1;
+                retry_after(absent)
             }
             Ok(None) => {
-                ctx.strimzi.known.send_replace(true);
+                absent = 0;
+                ctx.strimzi.is_gone();
+                DISCOVERY_INTERVAL
             }
             Err(error) => {
                 tracing::warn!(%error, "whether Strimzi is there is not known, will be asked again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                continue;
+                FIRST_RETRY
             }
-        }
-        tokio::time::sleep(DISCOVERY_INTERVAL).await;
+        };
+        tokio::time::sleep(wait).await;
     }
 }
 
+/// When to ask again after so many attempts in vain: rights that are not there may never come.
+fn retry_after(attempts: u32) -> Duration {
+    FIRST_RETRY.saturating_mul(2_u32.saturating_pow(attempts)).min(DISCOVERY_INTERVAL)
+}
+
 /// The newest version in which Strimzi's topics are served, if they are.
-async fn served(client: &Client) -> kube::Result<Option<&'static str>> {
+///
+/// # Errors
+/// When the apiserver does not tell.
+pub async fn served(client: &Client) -> kube::Result<Option<&'static str>> {
     let groups = client.list_api_groups().await?.groups;
     let Some(group) = groups.into_iter().find(|group| group.name == GROUP) else { return Ok(None) };
     for version in VERSIONS {
@@ -65,8 +90,16 @@ async fn served(client: &Client) -> kube::Result<Option<&'static str>> {
     Ok(None)
 }
 
+/// How far watches got until one of them was refused.
+enum Followed {
+    /// All objects were seen.
+    Listed,
+    /// They were not.
+    Refused,
+}
+
 /// Follows all kinds until one of them is no longer to be had.
-async fn follow(ctx: &Context, version: &str) {
+async fn follow(ctx: &Context, version: &str) -> Followed {
     let strimzi = &ctx.strimzi;
     let (topics_listed, kafkas_listed) = (watch::Sender::new(false), watch::Sender::new(false));
     let both_listed = async {
@@ -104,6 +137,7 @@ async fn follow(ctx: &Context, version: &str) {
     }
     // Not to be had: that must not keep anybody from working.
     strimzi.known.send_replace(true);
+    if *topics_listed.borrow() && *kafkas_listed.borrow() { Followed::Listed } else { Followed::Refused }
 }
 
 fn api(ctx: &Context, version: &str, kind: &str) -> Api<DynamicObject> {

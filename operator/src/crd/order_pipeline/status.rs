@@ -43,6 +43,10 @@ pub struct AccessStatus {
     /// Kafka users that belong to this pipeline: noted before they are created, and until they are removed.
     #[serde(default)]
     pub users: Vec<String>,
+
+    /// Id of the Kafka cluster that they are in. A user of the same name in another one is somebody else's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
 }
 
 /// What the columns of `kubectl get` show.

@@ -4,8 +4,9 @@
 //! claim ──► look ──► SCRAM password, ACLs ──► Secret ──► pods roll          revoke, once nobody uses it
 //! status    strangers                         (by the checksum on their template)
 //! ```
-//! - **Whose a user is**: a user belongs to the pipeline once its name stands in `status.access.users`, which is
-//!   written before the user is created. A user that is there and not ours is never touched (`UserTaken`).
+//! - **Whose a user is**: a user belongs to the pipeline once its name stands in `status.access`, with the id of the
+//!   cluster, which is written before the user is created. A user that is there and not ours is never touched
+//!   (`UserTaken`); in another cluster, to which an address may lead one day, none is ours yet.
 //! - **What it may do**: the ACLs that the roster gives it and no others. All ACLs of our users are ours, so what
 //!   somebody adds to them is removed, and what somebody removes comes back; ACLs of other users are never looked at.
 //! - **When Kafka is asked**: in a pass that finds anything changed, and by one look in bulk per cluster and interval.
@@ -19,6 +20,7 @@
 mod drift;
 mod held;
 mod kafka;
+mod ours;
 mod registry;
 pub(super) mod strimzi;
 mod wanted;
@@ -26,6 +28,7 @@ mod wanted;
 pub(crate) use drift::watch;
 pub(super) use held::held_in;
 pub(super) use kafka::revoke;
+pub(super) use ours::{is_elsewhere, noted, users_of};
 pub use registry::PrincipalRegistry;
 pub use wanted::{ROTATE_ANNOTATION, user_name};
 
@@ -72,7 +75,7 @@ pub(super) struct Principals {
     /// As whom the services speak to Kafka: the new ones once Kafka knows them, else those they were.
     pub identities: Identities,
     /// The users that belong to the pipeline.
-    pub users: BTreeSet<String>,
+    pub users: AccessStatus,
 }
 
 /// Sees to it that Kafka has the users of `valid`, with their passwords and ACLs, and nothing else of theirs.
@@ -95,11 +98,11 @@ pub(super) async fn ensure(
         }
         (Some(ManagedAccess::Scram(mechanism)), _) => {
             let (progress, identities) = scram(ctx, pipeline, valid, connection, mechanism, held).await?;
-            Ok(Principals { progress, identities, users: users_of(pipeline) })
+            Ok(Principals { progress, identities, users: noted(pipeline) })
         }
         (Some(ManagedAccess::Strimzi) | None, _) => {
             ctx.principals.forget(&pipeline.uid().unwrap_or_default());
-            let users = users_of(pipeline);
+            let users = noted(pipeline);
             Ok(Principals { progress: Progress::Done, identities: Identities::new(), users })
         }
     }
@@ -192,18 +195,16 @@ async fn put_right(
     if let Some(kafka) = ctx.strimzi.with_user_operator(cluster) {
         return Ok(Err(conflict(&kafka)));
     }
-    let ours = users_of(pipeline);
-    let held: BTreeSet<String> = held.values().map(wanted::user_of).collect();
-    let new: Vec<String> =
-        wanted.users().filter(|user| !ours.contains(user) && !held.contains(user)).collect();
+    let Some(id) = cluster.id() else { return Ok(Err(again("Kafka has gone away meanwhile"))) };
+    let ours = ours::in_cluster(pipeline, held.values().map(wanted::user_of), &id);
+    let new: Vec<String> = wanted.users().filter(|user| !ours.contains(user)).collect();
     match kafka::taken(cluster, &new).await {
         Ok(None) => {}
         Ok(Some(user)) => return Ok(Err(taken(&user))),
         Err(error) => return Ok(Err(kafka::not_done(&error))),
     }
-    if !claim(ctx, pipeline, &ours, wanted).await? {
-        let message = "the pipeline has changed meanwhile and is looked at again";
-        return Ok(Err(Progress::Pending(Explanation::new("AccessPending", message))));
+    if !claim(ctx, pipeline, wanted, id).await? {
+        return Ok(Err(again("the pipeline has changed meanwhile")));
     }
     Ok(kafka::put_right(cluster, wanted).await.map_err(|error| kafka::not_done(&error)))
 }
@@ -213,14 +214,16 @@ async fn put_right(
 async fn claim(
     ctx: &Context,
     pipeline: &mut OrderPipeline,
-    ours: &BTreeSet<String>,
     wanted: &Wanted,
+    cluster_id: String,
 ) -> Result<bool, Error> {
-    let claimed: BTreeSet<String> = ours.iter().cloned().chain(wanted.users()).collect();
-    if claimed == *ours {
+    let claimed = ours::in_cluster(pipeline, std::iter::empty(), &cluster_id);
+    let users: BTreeSet<String> = claimed.into_iter().chain(wanted.users()).collect();
+    let access = AccessStatus { users: users.into_iter().collect(), cluster_id: Some(cluster_id) };
+    if access == noted(pipeline) {
         return Ok(true);
     }
-    let status = status::claiming(pipeline, AccessStatus { users: claimed.into_iter().collect() });
+    let status = status::claiming(pipeline, access);
     let written = crate::controller::status::write(ctx, pipeline, &status).await?;
     Ok(written.map(|written| *pipeline = written).is_some())
 }
@@ -249,13 +252,22 @@ pub(super) async fn revoke_leaving(
         return Ok(applied);
     }
     let cluster = ctx.clusters.cluster(&connection.options)?;
+    if cluster.reachable().await.is_ok() && is_elsewhere(pipeline, &cluster) {
+        return Ok(applied);
+    }
     match revoke(&cluster, &leaving).await {
         Ok(()) => {
             tracing::info!(?leaving, "removed users from Kafka");
-            Ok(Applied { users: wanted, ..applied })
+            let users = AccessStatus { users: wanted.into_iter().collect(), ..applied.users };
+            Ok(Applied { users, ..applied })
         }
         Err(error) => Ok(Applied { access: kafka::not_done(&error), ..applied }),
     }
+}
+
+/// Something has changed during the pass, so that another one is to come.
+fn again(what: &str) -> Progress {
+    Progress::Pending(Explanation::new("AccessPending", format!("{what}, and the users are looked at again")))
 }
 
 /// Strimzi's User Operator would remove, within minutes, every user that we make.
@@ -273,10 +285,4 @@ fn taken(user: &str) -> Progress {
          --alter --delete-config, --entity-type users), or set spec.access.mode to Shared"
     );
     Progress::Failed(Explanation::new("UserTaken", message))
-}
-
-/// The users that belong to the pipeline.
-pub(super) fn users_of(pipeline: &OrderPipeline) -> BTreeSet<String> {
-    let access = pipeline.status.as_ref().and_then(|status| status.access.as_ref());
-    access.map(|access| access.users.iter().cloned().collect()).unwrap_or_default()
 }

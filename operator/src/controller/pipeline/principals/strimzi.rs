@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use contract::Service;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, DynamicObject, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Preconditions};
 use kube::{Api, ResourceExt};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -19,16 +19,18 @@ use super::wanted::ROTATE_ANNOTATION;
 use super::{Identities, Principals};
 use crate::build::kafka_user;
 use crate::build::workload::{Certificate, Credentials, KafkaIdentity};
-use crate::controller::apply::{self, Owner, Resources};
+use crate::controller::apply::{self, OWNER_LABEL, Owner, Resources};
 use crate::controller::context::Context;
 use crate::controller::endpoint::{StrimziCluster, USER_CERTIFICATE, USER_KEY, USER_PASSWORD};
 use crate::controller::error::Error;
 use crate::controller::pipeline::progress::{Progress, Tally};
 use crate::controller::pipeline::validate::ValidPipeline;
 use crate::controller::secrets::Contents;
+use crate::controller::strimzi;
 use crate::controller::strimzi::objects::Authentication;
 use crate::crd::OrderPipeline;
 use crate::crd::conditions::Explanation;
+use crate::crd::order_pipeline::AccessStatus;
 
 /// Where the users of a pipeline are.
 #[derive(Clone, Copy, Debug)]
@@ -76,11 +78,13 @@ pub(super) async fn ensure(
             identities.insert(service, identity);
         }
     }
-    let users = applied.objects().map(ResourceExt::name_any).collect();
+    // Whose they are, and where, the objects tell themselves.
+    let users =
+        AccessStatus { users: applied.objects().map(ResourceExt::name_any).collect(), cluster_id: None };
     Ok(Principals { progress: Tally::of(all).progress, identities, users })
 }
 
-/// Deletes every user of `owner` in `namespace`.
+/// Deletes every user of `owner` in `namespace`. That there are none is believed only where the apiserver says so now.
 ///
 /// # Errors
 /// [`Error::Kubernetes`] when the apiserver does not do what is asked.
@@ -89,9 +93,13 @@ pub(in crate::controller::pipeline) async fn remove(
     owner: &Owner,
     namespace: &str,
 ) -> Result<(), Error> {
-    ctx.strimzi.until_known().await;
+    let looked_for = || format!("look for KafkaUsers in {namespace}");
+    let served = strimzi::served(&ctx.client).await.map_err(Error::kubernetes(looked_for()))?;
     // Where Strimzi is gone its objects are.
-    let Some(kind) = ctx.strimzi.user_kind() else { return Ok(()) };
+    let Some(kind) = served.map(strimzi::user_kind) else { return Ok(()) };
+    let users: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), namespace, &kind);
+    let ours = ListParams::default().labels(&format!("{OWNER_LABEL}={}", owner.uid()));
+    users.list_metadata(&ours).await.map_err(Error::kubernetes(looked_for()))?;
     let mut none = Resources::of(owner.elsewhere(namespace));
     none.prune(kind);
     none.apply(ctx).await.map(drop)
@@ -257,5 +265,5 @@ fn taken(namespace: &str, user: &str) -> Progress {
 }
 
 fn waiting(progress: Progress, held: &Identities) -> Principals {
-    Principals { progress, identities: held.clone(), users: std::collections::BTreeSet::new() }
+    Principals { progress, identities: held.clone(), users: AccessStatus::default() }
 }

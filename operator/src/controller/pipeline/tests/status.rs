@@ -1,12 +1,11 @@
 //! From what a pass came to, to the conditions.
 
-use std::collections::BTreeSet;
-
 use super::*;
 use crate::controller::pipeline::scaling::Scaling;
 use crate::controller::pipeline::status::compute;
 use crate::crd::OrderPipelineStatus;
 use crate::crd::conditions::{self, ConditionType, Explanation};
+use crate::crd::order_pipeline::AccessStatus;
 
 fn report(topics: Progress, database: Progress, services: Progress) -> Report {
     scaled(topics, database, services, Scaling { progress: Progress::Done, lacking_keda: Vec::new() })
@@ -17,7 +16,7 @@ fn scaled(topics: Progress, database: Progress, services: Progress, scaling: Sca
     Report::Applied(Box::new(Applied {
         topics: Tally::of([topics]),
         access: Progress::Done,
-        users: BTreeSet::new(),
+        users: AccessStatus::default(),
         database,
         prepared_by,
         services: Tally::of([services]),
