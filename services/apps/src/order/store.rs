@@ -56,6 +56,8 @@ pub struct Draft {
     pub id: OrderId,
     /// Joins what this order will cause.
     pub correlation_id: CorrelationId,
+    /// The trace of the request, if it has one.
+    pub traceparent: Option<String>,
     /// What was asked for.
     pub request: NewOrder,
     /// What tells it from other requests.
