@@ -258,3 +258,23 @@ async fn a_payment_without_an_answer_in_time_fails_and_whatever_was_captured_goe
     assert_eq!(till.status(order).await, "VOIDED");
     assert_eq!(till.told().await, ["payments.failed"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_cannot_be_read_keeps_no_other_waiting() {
+    let till = Till::open().await;
+    let (spoilt, sound) = (new_order(), new_order());
+    till.react(&[asked(spoilt), asked(sound)]).await;
+    sqlx::query("UPDATE payments SET cause = '\\x00' WHERE order_id = $1")
+        .bind(spoilt.as_uuid())
+        .execute(&till.pool)
+        .await
+        .unwrap();
+
+    till.work().await;
+
+    assert_eq!(
+        (till.status(spoilt).await, till.status(sound).await),
+        ("REQUESTED".into(), "CAPTURED".into())
+    );
+    assert_eq!(till.due().await, [], "it is not looked at again at once");
+}
