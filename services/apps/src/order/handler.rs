@@ -44,14 +44,17 @@ impl Handler for OrderHandler {
             stored.into_iter().map(|stored| (stored.order_id, Loaded::new(stored))).collect();
         let mut news = Vec::new();
         for (delivery, (id, input)) in inputs {
+            let correlation_id = delivery.envelope.correlation_id.as_str();
             match sagas.get_mut(&id) {
                 Some(loaded) => {
+                    // A span, because it costs nothing where its level is not logged.
+                    let _story = tracing::debug_span!("event", correlation_id).entered();
                     let told = loaded.advance(input, fx.now(), &self.metrics);
                     news.extend(told.into_iter().map(|item| (item, delivery)));
                 }
                 // Every order is committed before its event leaves, so this one is not of this database.
                 None => tracing::warn!(
-                    order.id = %id, message.type = delivery.envelope.event.event_type(),
+                    order.id = %id, message.type = delivery.envelope.event.event_type(), correlation_id,
                     "an event speaks of order {id}, which does not exist here",
                 ),
             }
