@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `inventory.reserved`, `payments.captured`, `shipping.scheduled` | its step succeeded |
 //! | `inventory.failed`, `payments.failed`, `shipping.failed` | its step failed |
+//! | `inventory.released`, because of its age | its step takes back its success |
 //! | `shipping.delivered` | its parcel arrived: a confirmed order is complete |
 //! | `notifications.sent` | its customer was told: complete, where nothing is shipped |
 //!
