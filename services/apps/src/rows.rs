@@ -46,6 +46,17 @@ impl<T> Sorted<T> {
         Ok(Self { readable, unreadable })
     }
 
+    /// What was read, if all was.
+    ///
+    /// # Errors
+    /// Why the first of the others was not.
+    pub(crate) fn all(self) -> Result<Vec<T>, sqlx::Error> {
+        match self.unreadable.into_iter().next() {
+            None => Ok(self.readable),
+            Some((_, error)) => Err(error),
+        }
+    }
+
     /// What was read. The others are logged, and left alone for a while by `statement`, which gets their orders and
     /// the time until then, in microseconds.
     ///
