@@ -85,8 +85,9 @@ impl System {
             ("ADMIN_ADDR", format!("{LOOPBACK}:{admin}")),
             ("SAGA_STEPS", steps.join(",")),
             ("KAFKA_SESSION_TIMEOUT", format!("{}ms", SESSION.as_millis())),
-            // Shorter than an outage, so that deadlines pass and steps that were done are undone.
+            // Shorter than an outage, and not held for it, so that deadlines pass and steps that were done are undone.
             ("SAGA_STEP_TIMEOUT", "12s".to_owned()),
+            ("SAGA_OUTAGE_LIMIT", "1s".to_owned()),
             ("SAGA_NOTIFICATION_TIMEOUT", "5s".to_owned()),
             ("INVENTORY_INITIAL_STOCK", stock.join(",")),
             // Some calls get no answer, half of these with an effect; long before the step's deadline it is given up.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use contract::{Service, Step};
 use domain::catalogue::{Catalogue, InitialStock};
+use domain::hold::HoldTerms;
 use domain::saga::{SagaConfig, Timeouts};
 use secrecy::SecretString;
 
@@ -169,6 +170,10 @@ pub struct OrderConfig {
     /// How long a step may take before the order is cancelled.
     #[arg(long, env = "SAGA_STEP_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub saga_step_timeout: Duration,
+    /// How long no order is cancelled for want of answers while they may go unheard: because the broker is away, or a
+    /// backlog is being handled. Then late ones are cancelled all the same, so that every order ends.
+    #[arg(long, env = "SAGA_OUTAGE_LIMIT", default_value = "1h", value_parser = duration)]
+    pub saga_outage_limit: Duration,
     /// How long a confirmed order waits for its notification before it is completed without.
     #[arg(long, env = "SAGA_NOTIFICATION_TIMEOUT", default_value = "60s", value_parser = duration)]
     pub saga_notification_timeout: Duration,
@@ -178,6 +183,13 @@ pub struct OrderConfig {
     /// Prices of the short order form, `<product>=<price> <currency>`, comma-separated.
     #[arg(long, env = "ORDER_CATALOGUE", default_value = BUILTIN_CATALOGUE, value_parser = listed::<Catalogue>)]
     pub order_catalogue: Catalogue,
+}
+
+impl OrderConfig {
+    /// How long deadlines are held when answers may have gone unheard.
+    pub fn hold_terms(&self) -> HoldTerms {
+        HoldTerms { patience: self.saga_step_timeout, limit: self.saga_outage_limit }
+    }
 }
 
 /// What the inventory service can be told.
@@ -192,6 +204,15 @@ pub struct InventoryConfig {
     /// How long an order that finds too little stock waits for its turn; with 0s it fails at once.
     #[arg(long, env = "INVENTORY_BACKORDER_TIMEOUT", default_value = "0s", value_parser = duration)]
     pub inventory_backorder_timeout: Duration,
+}
+
+impl InventoryConfig {
+    /// How long reservations are held beyond their time when decisions may have gone unheard. Nobody can take what
+    /// they keep meanwhile, because orders go unheard as well.
+    pub fn hold_terms(&self) -> HoldTerms {
+        let patience = self.inventory_reservation_ttl;
+        HoldTerms { patience, limit: patience.saturating_mul(10) }
+    }
 }
 
 /// What the payment service can be told.

@@ -24,6 +24,7 @@ pub mod config;
 pub mod database;
 pub mod events;
 pub mod health;
+mod hold;
 pub mod http;
 pub mod inventory;
 pub mod notification;

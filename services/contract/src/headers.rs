@@ -73,3 +73,16 @@ pub fn for_envelope(envelope: &Envelope) -> Vec<(&'static str, String)> {
     }
     headers
 }
+
+/// The value of a `traceparent`, if it is one: `version-traceid-parentid-flags` in lower-case hex (W3C Trace Context,
+/// section 3.2). Anything else is not passed on: it would end up in every header and log line that follows.
+#[must_use]
+pub fn valid_traceparent(value: &[u8]) -> Option<&str> {
+    const LENGTHS: [usize; 4] = [2, 32, 16, 2];
+    let text = std::str::from_utf8(value).ok()?;
+    let hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    let parts: Vec<&str> = text.split('-').collect();
+    let valid = parts.len() == LENGTHS.len()
+        && parts.iter().zip(LENGTHS).all(|(part, length)| part.len() == length && hex(part));
+    valid.then_some(text)
+}

@@ -205,6 +205,7 @@ const ORDER: ServiceSpec = ServiceSpec {
     consumes: &[
         Topic::InventoryReserved,
         Topic::InventoryFailed,
+        Topic::InventoryReleased,
         Topic::PaymentsCaptured,
         Topic::PaymentsFailed,
         Topic::ShippingScheduled,
@@ -376,7 +377,7 @@ mod tests {
         );
         assert_eq!(
             Service::Order.subscriptions(&[Step::Inventory]),
-            [InventoryReserved, InventoryFailed, NotificationsSent]
+            [InventoryReserved, InventoryFailed, InventoryReleased, NotificationsSent]
         );
         assert_eq!(Service::Notification.subscriptions(Step::ALL), Service::Notification.spec().consumes);
     }

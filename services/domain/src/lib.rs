@@ -5,6 +5,7 @@
 
 pub mod backorder;
 pub mod catalogue;
+pub mod hold;
 pub mod payment;
 pub mod pricing;
 pub mod saga;

@@ -152,6 +152,15 @@ fn an_idle_hour_says_so_and_still_counts_what_comes() {
 }
 
 #[test]
+fn a_table_forgets_hours_that_are_too_old() {
+    let (_, mut table, _) = told(&[burger(1, 0), burger(2, 60), burger(3, 120)], 1);
+
+    table.forget_before(minute(60));
+
+    assert_eq!(all(&table).iter().map(|hour| hour.start).collect::<Vec<_>>(), [minute(60), minute(120)]);
+}
+
+#[test]
 fn an_hour_is_as_certain_as_its_least_certain_partition() {
     let (mut table, mut left, mut right) = (Table::default(), Sales::default(), Sales::default());
     left.count(&hours(), &burger(1, 0).order, minute(0));

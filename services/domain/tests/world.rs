@@ -13,6 +13,8 @@
 mod checks;
 #[path = "world/model.rs"]
 mod model;
+#[path = "world/outage.rs"]
+mod outage;
 #[path = "world/outside.rs"]
 mod outside;
 
@@ -21,12 +23,7 @@ use model::{Action, World};
 use proptest::prelude::*;
 
 fn any_steps() -> impl Strategy<Value = Vec<Step>> {
-    prop::sample::select(vec![
-        vec![Step::Inventory],
-        vec![Step::Inventory, Step::Payment],
-        vec![Step::Inventory, Step::Payment, Step::Shipping],
-        vec![Step::Inventory, Step::Shipping],
-    ])
+    prop::sample::subsequence(Step::ALL, 1..=Step::ALL.len())
 }
 
 fn any_action() -> impl Strategy<Value = Action> {
@@ -40,6 +37,7 @@ fn any_action() -> impl Strategy<Value = Action> {
         1 => (1..20_u32).prop_map(Action::Restock),
         1 => (0..20_u32).prop_map(Action::Count),
         2 => (1..40_u64).prop_map(Action::Wait),
+        1 => (1..4000_u64).prop_map(Action::Outage),
         1 => Just(Action::SweepOrders),
         1 => Just(Action::SweepReservations),
         1 => Just(Action::ServeLine),
@@ -90,7 +88,8 @@ proptest! {
     fn when_everything_is_delivered_in_time_every_order_ends_without_deadlines((steps, _, _, story) in any_story()) {
         // Who waits for stock ends by it, or by a deadline.
         let mut world = World::new(steps, 900, false);
-        story.into_iter().filter(|action| !matches!(action, Action::Wait(_))).for_each(|action| world.act(action));
+        let takes_time = |action: &Action| matches!(action, Action::Wait(_) | Action::Outage(_));
+        story.into_iter().filter(|action| !takes_time(action)).for_each(|action| world.act(action));
 
         world.deliver_everything();
 

@@ -27,6 +27,7 @@ pub struct Messaging {
     metrics: ServiceMetrics,
     options: ConsumerOptions,
     state: watch::Sender<ConsumerState>,
+    current: watch::Sender<bool>,
 }
 
 impl std::fmt::Debug for Messaging {
@@ -67,6 +68,7 @@ impl Messaging {
             metrics: metrics.of(service),
             options: ConsumerOptions::default(),
             state: watch::Sender::new(ConsumerState::Starting),
+            current: watch::Sender::new(false),
             kafka,
             service,
             pool,
@@ -99,6 +101,13 @@ impl Messaging {
         self.state.subscribe()
     }
 
+    /// Whether the consumer hears what happens: it has its place in the group, its brokers answer, and what was
+    /// there some seconds ago is handled. Looked at every five seconds; false until then.
+    #[must_use]
+    pub fn is_current(&self) -> watch::Receiver<bool> {
+        self.current.subscribe()
+    }
+
     /// Hands the events of `topics` to `handler`, as the delivery contract says, until `shutdown`. Then it
     /// stops fetching, finishes the batch in hand (for at most [`ConsumerOptions::drain_timeout`]), commits
     /// and leaves the group. Inbox rows that are too old are removed meanwhile.
@@ -122,6 +131,7 @@ impl Messaging {
             metrics: self.metrics.clone(),
             options: self.options.clone(),
             state: self.state.clone(),
+            current: self.current.clone(),
         };
         consumer::run(wiring, topics, handler, shutdown).await
     }

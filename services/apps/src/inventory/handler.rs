@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use messaging::{Deduplication, Delivery, Effects, HandleError, Handler};
 
 use super::metrics::Metrics;
-use super::store::{self, SaveError};
+use super::store::{self, SaveError, Stories};
 use super::{queue, waker::Waker};
 
 /// Reserves, sells and releases what orders ask for.
@@ -59,7 +59,8 @@ impl Handler for StockHandler {
             }
             outcomes.push((request.order_id, outcome));
         }
-        save(fx, &warehouse, &requests).await?;
+        let stories = requests.iter().map(|request| (request.order_id, request.story())).collect();
+        save(fx, &warehouse, &requests, &stories).await?;
         for (product, level) in warehouse.changed_levels() {
             if let Some(cause) = last_to_touch(product, &requests) {
                 fx.emit(updated(product, *level), cause);
@@ -69,7 +70,7 @@ impl Handler for StockHandler {
             let waker = self.waker.clone();
             fx.after_commit(move || waker.wake());
         }
-        outcomes.iter().for_each(|(order, outcome)| self.metrics.count(*order, outcome));
+        outcomes.iter().for_each(|(order, outcome)| self.metrics.count(*order, &stories, outcome));
         Ok(())
     }
 }
@@ -78,10 +79,10 @@ async fn save(
     fx: &mut Effects<'_>,
     warehouse: &Warehouse,
     requests: &[Request<'_>],
+    stories: &Stories,
 ) -> Result<(), HandleError> {
     let now = fx.now();
-    let stories = requests.iter().map(|request| (request.order_id, request.story())).collect();
-    store::save(fx.conn(), warehouse, &stories, now).await.map_err(|error| match error {
+    store::save(fx.conn(), warehouse, stories, now).await.map_err(|error| match error {
         SaveError::Database(error) => error.into(),
         // Two replicas had the same event. The other one is done: the next look sees what it did.
         error @ SaveError::Overtaken => HandleError::transient_because("another replica was quicker", error),

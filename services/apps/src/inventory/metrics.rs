@@ -1,8 +1,10 @@
 //! What the inventory counts.
 
-use contract::OrderId;
+use contract::{CorrelationId, OrderId};
 use domain::warehouse::Outcome;
 use prometheus::{IntCounterVec, Opts, Registry};
+
+use super::store::Stories;
 
 /// Counters of the inventory. Clones share them.
 #[derive(Debug, Clone)]
@@ -27,8 +29,8 @@ impl Metrics {
         Ok(Self { reservations })
     }
 
-    /// Counts an outcome, and calls for help where only a human can go on.
-    pub(super) fn count(&self, order: OrderId, outcome: &Outcome) {
+    /// Counts an outcome, and calls for help where only a human can go on; `stories` has the order's.
+    pub(super) fn count(&self, order: OrderId, stories: &Stories, outcome: &Outcome) {
         let label = match outcome {
             Outcome::Reserved { .. } => "reserved",
             Outcome::Refused { .. } => "refused",
@@ -40,6 +42,7 @@ impl Metrics {
                 let missing = shortages.iter().map(|short| short.product_id.as_str()).collect::<Vec<_>>();
                 tracing::error!(
                     order.id = %order, products = missing.join(", "),
+                    correlation_id = stories.get(&order).map(CorrelationId::as_str),
                     "a confirmed order cannot be served: its reservation had expired and its units are gone"
                 );
                 "oversold"

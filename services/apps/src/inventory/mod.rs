@@ -29,7 +29,8 @@ use self::api::Api;
 use self::handler::{StockHandler, Terms, updated};
 use self::metrics::Metrics;
 use self::sweeper::Sweeper;
-use self::waker::{Server, Waker};
+use self::waker::{Server, Skipped, Waker};
+use crate::hold::Holder;
 use crate::service::{Context, Parts, Role, Tasks};
 
 /// The inventory service.
@@ -58,6 +59,7 @@ impl Role for Inventory {
             outbox: outbox.clone(),
             waker: waker.clone(),
             metrics: metrics.clone(),
+            holder: Holder::new(pool.clone(), config.inventory.hold_terms(), messaging.is_current()),
         };
         // Also where orders may not wait: some may do so since they might.
         let server = Server {
@@ -66,6 +68,7 @@ impl Role for Inventory {
             waker: waker.clone(),
             reservation_ttl: terms.reservation_ttl,
             metrics: metrics.clone(),
+            skipped: Skipped::default(),
         };
         let pulse = |name| context.health.watch(name, sweeper::SILENCE);
         let tasks = Tasks::of(config.parts)

@@ -11,7 +11,7 @@ use domain::warehouse::{Reservation, ReservationStatus, Warehouse};
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
-use crate::rows::decode;
+use crate::rows::{Sorted, decode};
 
 /// Puts the orders that wait since `warehouse` was loaded into line, and takes out those that do not wait any more.
 /// `asked` has the event that asked for each new one, in the order in which they came.
@@ -149,19 +149,18 @@ pub(super) async fn pages(
     Ok(pages)
 }
 
-/// The events that asked for what `orders` wait for.
+/// The events that asked for what `orders` wait for, as far as they can be read.
 pub(super) async fn causes(
     conn: &mut PgConnection,
     orders: &[OrderId],
-) -> Result<BTreeMap<OrderId, Envelope>, sqlx::Error> {
-    sqlx::query("SELECT DISTINCT ON (order_id) order_id, cause FROM backorders WHERE order_id = ANY($1)")
-        .bind(orders.iter().map(OrderId::as_uuid).collect::<Vec<_>>())
-        .fetch_all(conn)
-        .await?
-        .iter()
-        .map(|row| {
-            let cause = codec::decode_json(row.try_get("cause")?).map_err(decode)?;
-            Ok((OrderId::new(row.try_get("order_id")?), cause))
-        })
-        .collect()
+) -> Result<Sorted<(OrderId, Envelope)>, sqlx::Error> {
+    let rows =
+        sqlx::query("SELECT DISTINCT ON (order_id) order_id, cause FROM backorders WHERE order_id = ANY($1)")
+            .bind(orders.iter().map(OrderId::as_uuid).collect::<Vec<_>>())
+            .fetch_all(conn)
+            .await?;
+    Sorted::of(&rows, |row| {
+        let cause = codec::decode_json(row.try_get("cause")?).map_err(decode)?;
+        Ok((OrderId::new(row.try_get("order_id")?), cause))
+    })
 }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
-use crate::rows::decode;
+use crate::rows::{self, Sorted, decode};
 
 /// The correlation ids of orders.
 pub(super) type Stories = BTreeMap<OrderId, CorrelationId>;
@@ -73,16 +73,22 @@ pub(super) async fn reservations(
     conn: &mut PgConnection,
     orders: &[OrderId],
 ) -> Result<BTreeMap<OrderId, Reservation>, sqlx::Error> {
-    sqlx::query(
+    Ok(sorted_reservations(conn, orders).await?.all()?.into_iter().collect())
+}
+
+/// What is on record about `orders`, as far as it can be read.
+pub(super) async fn sorted_reservations(
+    conn: &mut PgConnection,
+    orders: &[OrderId],
+) -> Result<Sorted<(OrderId, Reservation)>, sqlx::Error> {
+    let rows = sqlx::query(
         "SELECT order_id, status, expires_at_us, items::text AS items FROM reservations
          WHERE order_id = ANY($1)",
     )
     .bind(uuids(orders))
     .fetch_all(conn)
-    .await?
-    .iter()
-    .map(|row| Ok((OrderId::new(row.try_get("order_id")?), reservation_of(row)?)))
-    .collect()
+    .await?;
+    Sorted::of(&rows, |row| Ok((OrderId::new(row.try_get("order_id")?), reservation_of(row)?)))
 }
 
 /// Why changes were not saved.
@@ -197,26 +203,60 @@ pub(super) struct Expired {
     pub items: Vec<StockItem>,
 }
 
-/// At most `limit` reservations whose time is over, longest overdue first; by order.
+/// What may end because its time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Waiting only: of held units it may be decided already, unheard.
+    Waits,
+    /// Holding units as well.
+    WaitsAndHolds,
+}
+
+impl Ending {
+    fn statuses(self) -> &'static [&'static str] {
+        match self {
+            Self::Waits => &["BACKORDERED"],
+            Self::WaitsAndHolds => &["HELD", "BACKORDERED"],
+        }
+    }
+}
+
+/// At most `limit` reservations whose time is over, longest overdue first; by order. Those that cannot be read are
+/// set aside.
 pub(super) async fn expired(
     conn: &mut PgConnection,
     now: Timestamp,
+    ending: Ending,
     limit: i64,
 ) -> Result<BTreeMap<OrderId, Expired>, sqlx::Error> {
-    sqlx::query(
+    let rows = sqlx::query(
+        // Both, because that is what the index has.
         "SELECT order_id, correlation_id, items::text AS items FROM reservations
-         WHERE status IN ('HELD', 'BACKORDERED') AND expires_at_us <= $1 ORDER BY expires_at_us LIMIT $2",
+         WHERE status IN ('HELD', 'BACKORDERED') AND status = ANY($3) AND expires_at_us <= $1
+         ORDER BY expires_at_us LIMIT $2",
     )
     .bind(now.as_microsecond())
     .bind(limit)
-    .fetch_all(conn)
-    .await?
-    .iter()
-    .map(|row| {
+    .bind(ending.statuses())
+    .fetch_all(&mut *conn)
+    .await?;
+    let expired = Sorted::of(&rows, |row| {
         let story = row.try_get::<&str, _>("correlation_id")?.parse().map_err(decode)?;
         Ok((OrderId::new(row.try_get("order_id")?), Expired { story, items: items_of(row)? }))
-    })
-    .collect()
+    })?;
+    Ok(expired.setting_aside(conn, SET_ASIDE, now).await?.into_iter().collect())
+}
+
+/// Looks at an order later.
+const SET_ASIDE: &str = "UPDATE reservations SET expires_at_us = $2 WHERE order_id = ANY($1)";
+
+/// Has the sweep leave `orders` alone for a while.
+pub(super) async fn set_aside(
+    conn: &mut PgConnection,
+    orders: &[OrderId],
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    rows::set_aside(conn, SET_ASIDE, orders, now).await
 }
 
 /// Adds the products of `initial` that are not known yet, and returns those.

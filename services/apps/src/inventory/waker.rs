@@ -3,14 +3,13 @@
 //! Whoever makes stock free says so after its commit; what it made free stands in the database, and is looked for
 //! there as well, because the next process may be another one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use contract::{Envelope, OrderId};
 use domain::after;
 use domain::backorder::{Found, Look};
-use domain::stock::StockError;
 use domain::warehouse::Warehouse;
 use futures::FutureExt;
 use jiff::Timestamp;
@@ -21,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::handler::answer;
 use super::metrics::Metrics;
-use super::sweeper::{Outcomes, SweepError, levels_of};
+use super::sweeper::{Outcomes, SweepError, levels_of, wrong_books};
 use super::{queue, store};
 use crate::health::Pulse;
+use crate::rows::Sorted;
 use crate::turns;
 
 /// How often to look unasked. The query reads one row per product.
@@ -70,6 +70,22 @@ pub(super) struct Server {
     pub reservation_ttl: Duration,
     /// What is counted.
     pub metrics: Metrics,
+    /// Whom it could not serve.
+    pub skipped: Skipped,
+}
+
+/// Most orders that are remembered as skipped; beyond them nobody needs to be told.
+const MOST_SKIPPED: usize = 1000;
+
+/// Orders that cannot be served, so that each is told of once. They are looked at every second.
+#[derive(Debug, Default)]
+pub(super) struct Skipped(Mutex<BTreeSet<OrderId>>);
+
+impl Skipped {
+    fn is_new(&self, order: OrderId) -> bool {
+        let mut orders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        orders.len() < MOST_SKIPPED && orders.insert(order)
+    }
 }
 
 impl Server {
@@ -120,10 +136,11 @@ impl Server {
         if orders.is_empty() {
             return Ok(Served { orders: 0, next });
         }
-        let causes = queue::causes(&mut tx, &orders).await?;
-        let on_record = store::reservations(&mut tx, &orders).await?;
+        let mut causes = self.known(queue::causes(&mut tx, &orders).await?);
+        let on_record = self.known(store::sorted_reservations(&mut tx, &orders).await?);
+        causes.retain(|order, _| on_record.contains_key(order));
         let mut warehouse = Warehouse::new(levels, on_record);
-        let (outcomes, mut news) = self.let_have(&mut warehouse, &causes, now)?;
+        let (outcomes, mut news) = self.let_have(&mut warehouse, &causes, now);
         let stories = causes.iter().map(|(order, cause)| (*order, cause.correlation_id.clone())).collect();
         store::save(&mut tx, &warehouse, &stories, now).await?;
         queue::save(&mut tx, &warehouse, &[]).await?;
@@ -131,8 +148,8 @@ impl Server {
         self.outbox.append(&mut tx, &news).await?;
         tx.commit().await?;
         self.outbox.notify();
-        outcomes.iter().for_each(|(order, outcome)| self.metrics.count(*order, outcome));
-        Ok(Served { orders: orders.len(), next })
+        outcomes.iter().for_each(|(order, outcome)| self.metrics.count(*order, &stories, outcome));
+        Ok(Served { orders: outcomes.len(), next })
     }
 
     fn let_have(
@@ -140,14 +157,33 @@ impl Server {
         warehouse: &mut Warehouse,
         causes: &BTreeMap<OrderId, Envelope>,
         now: Timestamp,
-    ) -> Result<(Outcomes, Vec<Envelope>), StockError> {
+    ) -> (Outcomes, Vec<Envelope>) {
         let (mut outcomes, mut news) = (Outcomes::new(), Vec::new());
         for (order, cause) in causes {
-            let outcome = warehouse.on_turn(*order, after(now, self.reservation_ttl))?;
+            let outcome = match warehouse.on_turn(*order, after(now, self.reservation_ttl)) {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    if self.skipped.is_new(*order) {
+                        wrong_books(*order, &cause.correlation_id, &error);
+                    }
+                    continue;
+                }
+            };
             let event = cause.event.details().and_then(|details| answer(*order, details, &outcome));
             news.extend(event.map(|event| Envelope::caused_by(cause, event, now)));
             outcomes.push((*order, outcome));
         }
-        Ok((outcomes, news))
+        (outcomes, news)
+    }
+
+    /// What could be read. The others keep their places and are passed by: nobody else waits for them.
+    fn known<T>(&self, sorted: Sorted<(OrderId, T)>) -> BTreeMap<OrderId, T> {
+        for (order, error) in &sorted.unreadable {
+            if self.skipped.is_new(*order) {
+                let error = error as &dyn std::error::Error;
+                tracing::error!(order.id = %order, error, "an order that waits cannot be read");
+            }
+        }
+        sorted.readable.into_iter().collect()
     }
 }

@@ -167,7 +167,7 @@ impl Sender {
             Attempt::Retry(why) if task.attempt < self.retry.attempts => {
                 tracing::warn!(
                     order.id = %task.order_id, notification = %task.kind, channel = %channel,
-                    attempt = task.attempt, reason = why, "a customer could not be told yet"
+                    correlation_id = task.cause.correlation_id.as_str(), attempt = task.attempt, reason = why, "a customer could not be told yet"
                 );
                 return None;
             }

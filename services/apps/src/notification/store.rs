@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
-use crate::rows::decode;
+use crate::rows::{Sorted, decode};
 
 /// A notification to be recorded.
 #[derive(Debug, Clone, Copy)]
@@ -59,14 +59,15 @@ pub(super) struct Task {
 }
 
 /// Takes at most `limit` notifications that are due, for this worker alone until `until`. Of each order only
-/// the oldest open one is taken, so that a customer hears things in the order in which they happened.
+/// the oldest open one is taken, so that a customer hears things in the order in which they happened. Those that
+/// cannot be read are set aside.
 pub(super) async fn take(
     conn: &mut PgConnection,
     now: Timestamp,
     until: Timestamp,
     limit: i64,
 ) -> Result<Vec<Task>, sqlx::Error> {
-    sqlx::query(
+    let rows = sqlx::query(
         "UPDATE notifications SET attempts = attempts + 1, due_at_us = $2
          FROM (
              SELECT order_id, kind FROM notifications AS due
@@ -83,12 +84,14 @@ pub(super) async fn take(
     .bind(now.as_microsecond())
     .bind(until.as_microsecond())
     .bind(limit)
-    .fetch_all(conn)
-    .await?
-    .iter()
-    .map(task_of)
-    .collect()
+    .fetch_all(&mut *conn)
+    .await?;
+    Sorted::of(&rows, task_of)?.setting_aside(conn, SET_ASIDE, now).await
 }
+
+/// Looks at an order's open notifications later.
+const SET_ASIDE: &str =
+    "UPDATE notifications SET due_at_us = $2 WHERE order_id = ANY($1) AND finished_at_us IS NULL";
 
 /// What became of a task.
 #[derive(Debug, Clone)]

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use contract::OrderId;
+use contract::headers::{TRACEPARENT, valid_traceparent};
 use domain::catalogue::Catalogue;
 use domain::saga::{OrderSaga, SagaConfig};
 use jiff::Timestamp;
@@ -85,7 +86,8 @@ pub fn routes(api: Api) -> Router {
     request_body(content = OrderBody, content_type = "application/json"),
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat for 24 hours: the same key and body get the first answer again."),
-        ("X-Correlation-Id" = Option<String>, Header, description = "Taken over into everything that the order causes; made up where absent.")
+        ("X-Correlation-Id" = Option<String>, Header, description = "Taken over into everything that the order causes; made up where absent."),
+        ("traceparent" = Option<String>, Header, description = "W3C trace context; passed on with every event of the order.")
     ),
     responses(
         (status = 202, description = "The order is stored.", body = Accepted,
@@ -105,13 +107,15 @@ async fn place_order(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let now = Timestamp::now();
+    let traceparent = headers.get(TRACEPARENT).and_then(|value| valid_traceparent(value.as_bytes()));
+    let traceparent = traceparent.map(str::to_owned);
     let submission = read_submission(&api, &headers, body).and_then(|(mut request, key)| {
         let fingerprint = request.fingerprint().map_err(|_not_plain| internal())?;
         request.details.steps = Some(api.saga.steps.clone());
         let id = request.order_id.unwrap_or_else(|| OrderId::new(Uuid::now_v7()));
         let saga = OrderSaga::begin(&api.saga, now);
         Ok(Submission {
-            draft: Draft { id, correlation_id, request, fingerprint, saga, created_at: now },
+            draft: Draft { id, correlation_id, traceparent, request, fingerprint, saga, created_at: now },
             key,
         })
     });

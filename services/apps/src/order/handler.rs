@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use contract::{
     CancelReason, Event, InventoryFailed, InventoryFailure, OrderId, PaymentFailed, PaymentFailure,
-    ShippingFailed, ShippingFailure, Shortage, Step,
+    ReleaseReason, ShippingFailed, ShippingFailure, Shortage, Step,
 };
 use domain::saga::Input;
 use messaging::{Deduplication, Delivery, Effects, HandleError, Handler};
@@ -44,14 +44,17 @@ impl Handler for OrderHandler {
             stored.into_iter().map(|stored| (stored.order_id, Loaded::new(stored))).collect();
         let mut news = Vec::new();
         for (delivery, (id, input)) in inputs {
+            let correlation_id = delivery.envelope.correlation_id.as_str();
             match sagas.get_mut(&id) {
                 Some(loaded) => {
+                    // A span, because it costs nothing where its level is not logged.
+                    let _story = tracing::debug_span!("event", correlation_id).entered();
                     let told = loaded.advance(input, fx.now(), &self.metrics);
                     news.extend(told.into_iter().map(|item| (item, delivery)));
                 }
                 // Every order is committed before its event leaves, so this one is not of this database.
                 None => tracing::warn!(
-                    order.id = %id, message.type = delivery.envelope.event.event_type(),
+                    order.id = %id, message.type = delivery.envelope.event.event_type(), correlation_id,
                     "an event speaks of order {id}, which does not exist here",
                 ),
             }
@@ -118,6 +121,7 @@ pub(super) fn input_of(delivery: &Delivery) -> Option<(OrderId, Input)> {
     match &delivery.envelope.event {
         Event::InventoryReserved(event) => Some((event.order_id, Input::StepSucceeded(Step::Inventory))),
         Event::InventoryFailed(event) => Some((event.order_id, not_reserved(event))),
+        Event::InventoryReleased(event) => Some((event.order_id, taken_back(event.reason)?)),
         Event::PaymentCaptured(event) => Some((event.order_id, Input::StepSucceeded(Step::Payment))),
         Event::PaymentFailed(event) => Some((event.order_id, not_paid(event))),
         Event::ShippingScheduled(event) => Some((event.order_id, Input::StepSucceeded(Step::Shipping))),
@@ -128,7 +132,6 @@ pub(super) fn input_of(delivery: &Delivery) -> Option<(OrderId, Input)> {
         | Event::OrderConfirmed(_)
         | Event::OrderCompleted(_)
         | Event::OrderCancelled(_)
-        | Event::InventoryReleased(_)
         | Event::InventoryUpdated(_)
         | Event::PaymentRefunded(_)
         | Event::ShippingCancelled(_)
@@ -149,6 +152,18 @@ fn not_reserved(event: &InventoryFailed) -> Input {
     let detail =
         if shortages.is_empty() { detail.to_owned() } else { format!("{detail}: {}", shortages.join(", ")) };
     Input::StepFailed { step: Step::Inventory, reason, detail }
+}
+
+/// What is free again because the order was cancelled is no news.
+fn taken_back(reason: ReleaseReason) -> Option<Input> {
+    match reason {
+        ReleaseReason::Expired => Some(Input::StepFailed {
+            step: Step::Inventory,
+            reason: CancelReason::StepTimedOut,
+            detail: "its units were held too long and are free again".to_owned(),
+        }),
+        ReleaseReason::OrderCancelled => None,
+    }
 }
 
 fn not_paid(event: &PaymentFailed) -> Input {

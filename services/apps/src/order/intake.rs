@@ -8,6 +8,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use contract::headers::TRACEPARENT;
 use contract::{CorrelationId, Envelope, OrderCreated, OrderId};
 use jiff::Timestamp;
 use messaging::{AppendError, Outbox, Pace};
@@ -363,7 +364,10 @@ fn replay(first: Option<&FirstAnswer>, submission: &Submission, otherwise: Recei
 
 fn created(draft: &Draft) -> Envelope {
     let event = OrderCreated { order_id: draft.id, details: draft.request.details.clone() };
-    Envelope::new(event.into(), draft.correlation_id.clone(), draft.created_at)
+    let mut envelope = Envelope::new(event.into(), draft.correlation_id.clone(), draft.created_at);
+    let trace = draft.traceparent.clone().map(|trace| (TRACEPARENT.to_owned(), trace));
+    envelope.metadata.extend(trace);
+    envelope
 }
 
 fn refused(error: &CommitError, orders: usize) {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `inventory.reserved`, `payments.captured`, `shipping.scheduled` | its step succeeded |
 //! | `inventory.failed`, `payments.failed`, `shipping.failed` | its step failed |
+//! | `inventory.released`, because of its age | its step takes back its success |
 //! | `shipping.delivered` | its parcel arrived: a confirmed order is complete |
 //! | `notifications.sent` | its customer was told: complete, where nothing is shipped |
 //!
@@ -37,6 +38,7 @@ use self::intake::Intake;
 use self::metrics::Metrics;
 use self::sweeper::Sweeper;
 use self::watch::Watch;
+use crate::hold::Holder;
 use crate::service::{Context, Parts, Role, Tasks};
 
 /// The order service.
@@ -65,6 +67,7 @@ impl Role for Order {
             outbox: messaging.outbox().clone(),
             metrics: metrics.clone(),
             watch: watch.clone(),
+            holder: Holder::new(pool.clone(), config.order.hold_terms(), messaging.is_current()),
         };
         let api = Api {
             pool: pool.clone(),
@@ -89,5 +92,7 @@ impl Role for Order {
 
 #[cfg(test)]
 mod redelivery_tests;
+#[cfg(test)]
+mod sweeper_tests;
 #[cfg(test)]
 mod tests;

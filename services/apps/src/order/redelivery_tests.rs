@@ -23,6 +23,7 @@ async fn service() -> (PgPool, OrderHandler) {
     let draft = Draft {
         id: order.id,
         correlation_id: order.correlation_id,
+        traceparent: None,
         request: NewOrder { order_id: None, details: order.details },
         fingerprint: Vec::new(),
         saga: order.saga,

@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Postgres, QueryBuilder, Row};
 
 use super::request::NewOrder;
-use crate::rows::decode;
+use crate::rows::{self, Sorted, decode};
 
 /// An order with all that is known about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct Draft {
     pub id: OrderId,
     /// Joins what this order will cause.
     pub correlation_id: CorrelationId,
+    /// The trace of the request, if it has one.
+    pub traceparent: Option<String>,
     /// What was asked for.
     pub request: NewOrder,
     /// What tells it from other requests.
@@ -134,21 +136,43 @@ pub async fn lock(conn: &mut PgConnection, ids: &[OrderId]) -> Result<Vec<Stored
     rows.iter().map(stored_saga_of).collect()
 }
 
+/// Which orders their deadlines may end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Those that end well by it: nothing is lost by an answer that went unheard.
+    Confirmed,
+    /// Those that are cancelled by it as well.
+    All,
+}
+
 /// Loads and locks at most `limit` sagas that are to be looked at: those whose deadline is over, and some whose
 /// deadline has moved on. Those that someone else has locked are left out: another replica sweeps them, or an
-/// event is moving them right now.
+/// event is moving them right now. Those that cannot be read are set aside.
 pub async fn lock_due(
     conn: &mut PgConnection,
     now: Timestamp,
+    ending: Ending,
     limit: i64,
 ) -> Result<Vec<StoredSaga>, sqlx::Error> {
+    let which = match ending {
+        Ending::Confirmed => "AND status = 'CONFIRMED'",
+        Ending::All => "",
+    };
     let sql = format!(
-        "SELECT {SAGA} FROM sagas WHERE sweep_at_us <= $1
+        "SELECT {SAGA} FROM sagas WHERE sweep_at_us <= $1 {which}
          ORDER BY sweep_at_us LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED"
     );
     // Safe: the text is made of constants only.
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(micros(now)).bind(limit).fetch_all(conn).await?;
-    rows.iter().map(stored_saga_of).collect()
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(micros(now)).bind(limit).fetch_all(&mut *conn).await?;
+    Sorted::of(&rows, stored_saga_of)?.setting_aside(conn, SET_ASIDE, now).await
+}
+
+/// Looks at an order later. Its deadline moves too: the sweep never comes after it.
+const SET_ASIDE: &str = "UPDATE sagas SET deadline_us = $2, sweep_at_us = $2 WHERE order_id = ANY($1)";
+
+/// Has the sweep leave `ids`, whose rows are locked, alone for a while.
+pub async fn set_aside(conn: &mut PgConnection, ids: &[OrderId], now: Timestamp) -> Result<(), sqlx::Error> {
+    rows::set_aside(conn, SET_ASIDE, ids, now).await
 }
 
 /// Has the sweep look at `ids`, whose rows are locked, when their deadlines are over, and not before.
@@ -160,24 +184,26 @@ pub async fn sweep_at_deadline(conn: &mut PgConnection, ids: &[OrderId]) -> Resu
     Ok(())
 }
 
-/// What never changes about those of `ids` that exist.
+/// What never changes about those of `ids` that exist and can be read.
 pub async fn origins(
     conn: &mut PgConnection,
     ids: &[OrderId],
 ) -> Result<BTreeMap<OrderId, Origin>, sqlx::Error> {
-    sqlx::query(
+    let rows = sqlx::query(
         "SELECT order_id, correlation_id, details::text AS details FROM orders WHERE order_id = ANY($1)",
     )
     .bind(uuids(ids))
     .fetch_all(conn)
-    .await?
-    .iter()
-    .map(|row| {
+    .await?;
+    let origins = Sorted::of(&rows, |row| {
         let correlation_id = row.try_get::<&str, _>("correlation_id")?.parse().map_err(decode)?;
         let origin = Origin { correlation_id, details: json(row, "details")? };
         Ok((OrderId::new(row.try_get("order_id")?), origin))
-    })
-    .collect()
+    })?;
+    for (order, error) in &origins.unreadable {
+        tracing::error!(order.id = %order, error = error as &dyn std::error::Error, "an order cannot be read");
+    }
+    Ok(origins.readable.into_iter().collect())
 }
 
 /// Saves `sagas`, whose rows are locked and had the versions `expected`; returns how many still had them.

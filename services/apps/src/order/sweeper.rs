@@ -1,23 +1,25 @@
-//! Ends what nobody answered: deadlines are rows, and this looks for those that have passed. Runs in every
-//! replica; rows that another one has locked are skipped, so they share the work. Also forgets idempotency
-//! keys that are too old to be used again.
+//! Ends what nobody answered: deadlines are rows, and this looks for those that have passed, unless answers may
+//! have gone unheard. Runs in every replica; rows that another one has locked are skipped, so they share the work.
+//! Also forgets idempotency keys that are too old to be used again.
 
 use std::time::Duration;
 
 use contract::{Envelope, OrderId};
 use domain::saga::Input;
-use futures::TryFutureExt;
 use jiff::Timestamp;
 use messaging::{AppendError, HandleError, Outbox};
 use sqlx::PgPool;
+use sqlx::postgres::PgConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::handler::save_all;
 use super::metrics::Metrics;
 use super::progress::{Loaded, News};
+use super::store::Ending;
 use super::watch::Watch;
 use super::{keys, store};
 use crate::health::Pulse;
+use crate::hold::Holder;
 use crate::turns;
 
 /// How often is looked: how late a deadline may be noticed. The query reads an index of orders in flight.
@@ -57,67 +59,92 @@ pub struct Sweeper {
     pub metrics: Metrics,
     /// Who waits for orders to end.
     pub watch: Watch,
+    /// Says whether deadlines may cancel.
+    pub(crate) holder: Holder,
 }
+
+/// An order that is due, and what is to be told of it.
+type Due = (Loaded, Vec<News>);
 
 impl Sweeper {
     /// Sweeps until `shutdown`.
     pub async fn run(self, pulse: Pulse, shutdown: CancellationToken) {
-        let turn = || self.sweep(Timestamp::now()).map_ok(|swept| swept == BATCH);
+        let turn = || self.take_turn(Timestamp::now());
         let pause = || tokio::time::sleep(INTERVAL);
         turns::take(&pulse, &shutdown, turn, pause, "the sweep failed and will be repeated").await;
     }
 
+    /// Sweeps once and forgets some keys. Says whether there may be more to do.
+    pub(super) async fn take_turn(&self, now: Timestamp) -> Result<bool, SweepError> {
+        let forgotten = self.forget_keys(now).await?;
+        let ending = if self.holder.allows(now).await? { Ending::All } else { Ending::Confirmed };
+        Ok(self.sweep(now, ending).await? == BATCH || forgotten == BATCH)
+    }
+
     /// Looks at at most [`BATCH`] orders that are due as of `now`, ends those whose deadline is over, and returns
-    /// how many it looked at.
+    /// how many it looked at. Those that cannot be read are set aside.
     ///
     /// # Errors
     /// Nothing was changed then.
-    pub async fn sweep(&self, now: Timestamp) -> Result<i64, SweepError> {
+    pub async fn sweep(&self, now: Timestamp, ending: Ending) -> Result<i64, SweepError> {
         let mut tx = self.pool.begin().await?;
-        let due = store::lock_due(&mut tx, now, BATCH).await?;
-        let mut sagas: Vec<Loaded> = due.into_iter().map(Loaded::new).collect();
-        let news: Vec<Vec<News>> = sagas
-            .iter_mut()
-            .map(|loaded| loaded.advance(Input::DeadlinePassed, now, &self.metrics))
-            .collect();
-        let (ended, moved): (Vec<&Loaded>, Vec<&Loaded>) =
-            sagas.iter().partition(|loaded| loaded.is_changed());
+        let due = store::lock_due(&mut tx, now, ending, BATCH).await?;
+        let looked_at = i64::try_from(due.len()).unwrap_or(BATCH);
+        let advance = |stored| {
+            let mut loaded = Loaded::new(stored);
+            let news = loaded.advance(Input::DeadlinePassed, now, &self.metrics);
+            (loaded, news)
+        };
+        let (over, moved): (Vec<Due>, Vec<Due>) =
+            due.into_iter().map(advance).partition(|(loaded, _)| loaded.is_changed());
         if !moved.is_empty() {
             store::sweep_at_deadline(&mut tx, &ids(&moved)).await?;
         }
-        if !ended.is_empty() {
-            save_all(&mut tx, &ended, now).await?;
-            let origins = store::origins(&mut tx, &ids(&ended)).await?;
-            let mut events = Vec::new();
-            for (loaded, news) in sagas.iter().zip(news) {
-                let Some(origin) = origins.get(&loaded.stored.order_id) else { continue };
-                for item in news {
-                    let event = loaded.tell(item, &origins)?;
-                    events.push(Envelope::new(event, origin.correlation_id.clone(), now));
-                }
-            }
-            self.outbox.append(&mut tx, &events).await?;
+        let is_news = !over.is_empty();
+        if is_news {
+            self.end(&mut tx, over, now).await?;
         }
-        let is_news = !ended.is_empty();
-        self.forget_keys(&mut tx, now).await?;
         tx.commit().await?;
         if is_news {
             self.outbox.notify();
             self.watch.touch();
         }
-        Ok(i64::try_from(sagas.len()).unwrap_or(BATCH))
+        Ok(looked_at)
     }
 
-    async fn forget_keys(&self, conn: &mut sqlx::PgConnection, now: Timestamp) -> Result<(), SweepError> {
-        let Ok(before) = now.checked_sub(KEY_LIFETIME) else { return Ok(()) };
-        let forgotten = keys::forget(conn, before, BATCH).await?;
+    /// Saves and tells that the deadlines of `over` have ended them.
+    async fn end(&self, conn: &mut PgConnection, over: Vec<Due>, now: Timestamp) -> Result<(), SweepError> {
+        let origins = store::origins(conn, &ids(&over)).await?;
+        let (ended, lost): (Vec<Due>, Vec<Due>) =
+            over.into_iter().partition(|(loaded, _)| origins.contains_key(&loaded.stored.order_id));
+        for (loaded, _) in &lost {
+            let order_id = loaded.stored.order_id;
+            tracing::error!(order.id = %order_id, "order {order_id} is late, and what was ordered cannot be told");
+        }
+        store::set_aside(conn, &ids(&lost), now).await?;
+        save_all(conn, &ended.iter().map(|(loaded, _)| loaded).collect::<Vec<_>>(), now).await?;
+        let mut events = Vec::new();
+        for (loaded, news) in ended {
+            let Some(origin) = origins.get(&loaded.stored.order_id) else { continue };
+            for item in news {
+                let event = loaded.tell(item, &origins)?;
+                events.push(Envelope::new(event, origin.correlation_id.clone(), now));
+            }
+        }
+        Ok(self.outbox.append(conn, &events).await?)
+    }
+
+    async fn forget_keys(&self, now: Timestamp) -> Result<i64, SweepError> {
+        let Ok(before) = now.checked_sub(KEY_LIFETIME) else { return Ok(0) };
+        let mut conn = self.pool.acquire().await?;
+        let forgotten = keys::forget(&mut conn, before, BATCH).await?;
         if forgotten > 0 {
             tracing::debug!(forgotten, "old idempotency keys were forgotten");
         }
-        Ok(())
+        Ok(i64::try_from(forgotten).unwrap_or(BATCH))
     }
 }
 
-fn ids(sagas: &[&Loaded]) -> Vec<OrderId> {
-    sagas.iter().map(|loaded| loaded.stored.order_id).collect()
+fn ids(orders: &[Due]) -> Vec<OrderId> {
+    orders.iter().map(|(loaded, _)| loaded.stored.order_id).collect()
 }

@@ -2,8 +2,8 @@
 
 use contract::{
     Address, CancelReason, Contact, Currency, Envelope, Event, InventoryFailed, InventoryFailure,
-    InventoryReserved, Money, NotificationKind, NotificationSent, OrderCompleted, OrderConfirmed,
-    OrderDetails, OrderId, OrderItem, Shortage, Step, Topic,
+    InventoryReleased, InventoryReserved, Money, NotificationKind, NotificationSent, OrderCompleted,
+    OrderConfirmed, OrderDetails, OrderId, OrderItem, ReleaseReason, Shortage, Step, Topic,
 };
 use domain::saga::{Input, OrderSaga, OrderStatus, SagaConfig, Timeouts};
 use jiff::Timestamp;
@@ -116,6 +116,22 @@ fn a_failure_tells_people_what_was_short() {
         let failed = Input::StepFailed { step: Step::Inventory, reason: expected, detail: detail.to_owned() };
         assert_eq!(input, Some((order_id(), failed)));
     }
+}
+
+#[test]
+fn units_that_were_held_too_long_end_the_order_and_those_of_a_cancelled_one_are_no_news() {
+    let released = |reason| {
+        let released = InventoryReleased { order_id: order_id(), items: Vec::new(), reason };
+        input_of(&delivery(released))
+    };
+
+    let taken_back = Input::StepFailed {
+        step: Step::Inventory,
+        reason: CancelReason::StepTimedOut,
+        detail: "its units were held too long and are free again".to_owned(),
+    };
+    assert_eq!(released(ReleaseReason::Expired), Some((order_id(), taken_back)));
+    assert_eq!(released(ReleaseReason::OrderCancelled), None);
 }
 
 #[test]

@@ -26,7 +26,7 @@ use contract::{Event, Service, Topic};
 use domain::sales::Table;
 use domain::windows::Tumbling;
 use futures::FutureExt;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use messaging::streams::Streams;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -70,9 +70,14 @@ async fn read_sales(
     caught_up: watch::Sender<bool>,
     shutdown: CancellationToken,
 ) {
+    let kept = Topic::AnalyticsSales.spec().retention_override;
     let take = move |envelope: contract::Envelope| {
-        if let Event::SalesUpdated(updated) = envelope.event {
-            table.lock().unwrap_or_else(PoisonError::into_inner).take(updated);
+        let Event::SalesUpdated(updated) = envelope.event else { return };
+        let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.take(updated);
+        // What the topic does not keep would be gone after a restart anyway.
+        if let Some(oldest) = kept.and_then(|kept| Timestamp::now().checked_sub(kept).ok()) {
+            table.forget_before(oldest);
         }
     };
     // A task that ends by itself takes the process down, and that is told.

@@ -1,12 +1,9 @@
 //! The payment provider: what the service asks of it, and a simulated one.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
-
 use contract::{CustomerId, Money, PaymentId};
 
 use crate::provider::NoAnswer;
-use crate::provider::simulator::{Conduct, Simulator};
+use crate::provider::simulator::{Simulator, Undone};
 
 /// What a provider answers to a capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,13 +41,13 @@ pub(super) trait PaymentProvider: Send + Sync + 'static {
 #[derive(Debug)]
 pub(super) struct SimulatedProvider {
     simulator: Simulator,
-    reversed: Mutex<HashSet<PaymentId>>,
+    reversed: Undone<PaymentId>,
 }
 
 impl SimulatedProvider {
     /// A provider that behaves as `simulator` says.
     pub(super) fn new(simulator: Simulator) -> Self {
-        Self { simulator, reversed: Mutex::default() }
+        Self { simulator, reversed: Undone::default() }
     }
 }
 
@@ -66,7 +63,7 @@ impl PaymentProvider for SimulatedProvider {
                 if conduct.refuses(customer) {
                     return Captured::No(format!("{amount} was declined"));
                 }
-                match self.reversed.lock().unwrap_or_else(PoisonError::into_inner).contains(&id) {
+                match self.reversed.contains(id) {
                     true => Captured::No("the payment was reversed".to_owned()),
                     false => Captured::Yes,
                 }
@@ -75,9 +72,6 @@ impl PaymentProvider for SimulatedProvider {
     }
 
     async fn reverse(&self, id: PaymentId) -> Result<(), NoAnswer> {
-        let reverse = |_conduct: &Conduct| {
-            self.reversed.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
-        };
-        self.simulator.answer(reverse).await
+        self.simulator.answer(|_conduct| self.reversed.note(id)).await
     }
 }

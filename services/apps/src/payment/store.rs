@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
 
 use crate::provider::record::{Change, Progress, Record, Task};
-use crate::rows::decode;
+use crate::rows::{Sorted, decode};
 
 /// A payment as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,7 +139,7 @@ impl Record for Payment {
         until: Timestamp,
         limit: i64,
     ) -> Result<Vec<Task<Self>>, sqlx::Error> {
-        sqlx::query(
+        let rows = sqlx::query(
             "UPDATE payments SET due_at_us = $2
          FROM (SELECT order_id FROM payments WHERE due_at_us <= $1 ORDER BY due_at_us LIMIT $3
              FOR NO KEY UPDATE SKIP LOCKED) AS due
@@ -150,11 +150,10 @@ impl Record for Payment {
         .bind(now.as_microsecond())
         .bind(until.as_microsecond())
         .bind(limit)
-        .fetch_all(conn)
-        .await?
-        .iter()
-        .map(|row| Task::of_row(payment_of(row)?, row))
-        .collect()
+        .fetch_all(&mut *conn)
+        .await?;
+        let tasks = Sorted::of(&rows, |row| Task::of_row(payment_of(row)?, row))?;
+        tasks.setting_aside(conn, "UPDATE payments SET due_at_us = $2 WHERE order_id = ANY($1)", now).await
     }
 
     async fn count_open(conn: &mut PgConnection) -> Result<BTreeMap<String, i64>, sqlx::Error> {

@@ -100,7 +100,8 @@ impl<C: Clerk> Desk<C> {
                     progress.attempts = progress.attempts.saturating_add(1);
                     tracing::debug!(
                         order.id = %progress.order_id, status = %progress.status, attempts = progress.attempts,
-                        reason = %no_answer, "a provider has not answered yet"
+                        correlation_id = task.cause.correlation_id.as_str(), reason = %no_answer,
+                        "a provider has not answered yet"
                     );
                 }
                 let detail = Some(no_answer.to_string());

@@ -60,7 +60,8 @@ pub trait Record: Debug + Clone + Send + Sync + 'static {
         changes: &[Change<'_, Self>],
     ) -> impl Future<Output = Result<BTreeSet<OrderId>, sqlx::Error>> + Send;
 
-    /// Takes at most `limit` records that are due, for this worker alone until `until`.
+    /// Takes at most `limit` records that are due, for this worker alone until `until`. Those that cannot be read
+    /// are set aside.
     fn take(
         conn: &mut PgConnection,
         now: Timestamp,

@@ -1,7 +1,8 @@
 //! How the simulated providers behave, and the switch for it: `GET` and `PUT /simulator/<service>` on the
 //! admin port, so that demonstrations and tests can cause an outage and end it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::hash::Hash;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -110,6 +111,48 @@ impl Simulator {
     }
 }
 
+/// Most ids that a simulated provider remembers. A call that was given up arrives within seconds, if at all: at a
+/// thousand cancelled orders a second this is more than a minute.
+const REMEMBERED: usize = 100_000;
+
+/// The latest ids of what was undone.
+#[derive(Debug)]
+pub struct Undone<T> {
+    most: usize,
+    known: Mutex<(HashSet<T>, VecDeque<T>)>,
+}
+
+impl<T: Copy + Eq + Hash> Default for Undone<T> {
+    fn default() -> Self {
+        Self::of_latest(REMEMBERED)
+    }
+}
+
+impl<T: Copy + Eq + Hash> Undone<T> {
+    fn of_latest(most: usize) -> Self {
+        Self { most, known: Mutex::default() }
+    }
+
+    /// Remembers `id`, for as long as it is among the latest.
+    pub fn note(&self, id: T) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ids, by_age) = &mut *known;
+        if ids.insert(id) {
+            by_age.push_back(id);
+        }
+        if by_age.len() > self.most
+            && let Some(oldest) = by_age.pop_front()
+        {
+            ids.remove(&oldest);
+        }
+    }
+
+    /// Whether `id` is among them.
+    pub fn contains(&self, id: T) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).0.contains(&id)
+    }
+}
+
 /// The simulators of a process, by service.
 #[derive(Debug, Clone, Default)]
 pub struct Simulators {
@@ -168,6 +211,18 @@ mod tests {
         for bad in ["", "7", r#"{"outrage": true}"#, r#"{"failureRate": 1.5}"#, r#"{"failureRate": -1}"#] {
             assert!(bad.parse::<Conduct>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn only_the_latest_are_remembered() {
+        let undone = Undone::of_latest(3);
+
+        for id in [1, 2, 2, 3, 4] {
+            undone.note(id);
+        }
+
+        assert_eq!([1, 2, 3, 4].map(|id| undone.contains(id)), [false, true, true, true]);
+        assert_eq!(undone.known.into_inner().unwrap().0.len(), 3);
     }
 
     #[tokio::test]

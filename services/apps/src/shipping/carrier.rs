@@ -1,13 +1,10 @@
 //! The carrier: what the service asks of it, and a simulated one.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
-
 use contract::{CustomerId, ShipmentId};
 
 use super::store::Booking;
 use crate::provider::NoAnswer;
-use crate::provider::simulator::{Conduct, Simulator};
+use crate::provider::simulator::{Simulator, Undone};
 
 /// What a carrier answers to a booking.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,13 +41,13 @@ pub(super) trait Carrier: Send + Sync + 'static {
 #[derive(Debug)]
 pub(super) struct SimulatedCarrier {
     simulator: Simulator,
-    cancelled: Mutex<HashSet<ShipmentId>>,
+    cancelled: Undone<ShipmentId>,
 }
 
 impl SimulatedCarrier {
     /// A carrier that behaves as `simulator` says.
     pub(super) fn new(simulator: Simulator) -> Self {
-        Self { simulator, cancelled: Mutex::default() }
+        Self { simulator, cancelled: Undone::default() }
     }
 }
 
@@ -61,7 +58,7 @@ impl Carrier for SimulatedCarrier {
                 if conduct.refuses(customer) {
                     return Booked::No("the carrier does not deliver there".to_owned());
                 }
-                match self.cancelled.lock().unwrap_or_else(PoisonError::into_inner).contains(&id) {
+                match self.cancelled.contains(id) {
                     true => Booked::No("the booking was cancelled".to_owned()),
                     false => Booked::Yes(booking_of(id)),
                 }
@@ -70,10 +67,7 @@ impl Carrier for SimulatedCarrier {
     }
 
     async fn cancel(&self, id: ShipmentId) -> Result<(), NoAnswer> {
-        let cancel = |_conduct: &Conduct| {
-            self.cancelled.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
-        };
-        self.simulator.answer(cancel).await
+        self.simulator.answer(|_conduct| self.cancelled.note(id)).await
     }
 }
 

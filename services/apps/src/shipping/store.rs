@@ -10,6 +10,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
 
 use crate::provider::record::{Change, Progress, Record, Task};
+use crate::rows::Sorted;
 
 /// A shipment as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,7 +150,7 @@ impl Record for Shipment {
         until: Timestamp,
         limit: i64,
     ) -> Result<Vec<Task<Self>>, sqlx::Error> {
-        sqlx::query(
+        let rows = sqlx::query(
             "UPDATE shipments SET due_at_us = $2
          FROM (SELECT order_id FROM shipments WHERE due_at_us <= $1 ORDER BY due_at_us LIMIT $3
              FOR NO KEY UPDATE SKIP LOCKED) AS due
@@ -160,11 +161,10 @@ impl Record for Shipment {
         .bind(now.as_microsecond())
         .bind(until.as_microsecond())
         .bind(limit)
-        .fetch_all(conn)
-        .await?
-        .iter()
-        .map(|row| Task::of_row(shipment_of(row)?, row))
-        .collect()
+        .fetch_all(&mut *conn)
+        .await?;
+        let tasks = Sorted::of(&rows, |row| Task::of_row(shipment_of(row)?, row))?;
+        tasks.setting_aside(conn, "UPDATE shipments SET due_at_us = $2 WHERE order_id = ANY($1)", now).await
     }
 
     async fn count_open(conn: &mut PgConnection) -> Result<BTreeMap<String, i64>, sqlx::Error> {

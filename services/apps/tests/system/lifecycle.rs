@@ -119,6 +119,48 @@ async fn a_sigterm_lets_requests_finish_and_readiness_goes_first() {
     assert!(lines.iter().all(|line| line.is_object() && line["level"] != "ERROR"), "{lines:#?}");
 }
 
+/// Every service in one process, which has taken the order of the documentation.
+async fn all_with_an_order(realm: &Realm, correlation_id: &str) -> (Binary, String, String) {
+    let variables = [("DATABASE_URL", realm.database_url.as_str()), ("LOG_LEVEL", "info,orders=debug")];
+    let binary = Binary::role(realm, "all", &variables);
+    let orders = format!("{}/api/v1/orders", binary.address("the order service is served"));
+    messaging::install_tls_provider();
+    let client = reqwest::Client::new();
+    let request = client.post(&orders).json(&full_order()).header("X-Correlation-Id", correlation_id);
+    let accepted: Value = request.send().await.unwrap().json().await.unwrap();
+    (binary, orders, accepted["orderId"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_services_in_one_process_bring_an_order_to_its_end() {
+    let realm = Realm::create().await;
+    let (_binary, orders, order_id) = all_with_an_order(&realm, "c-8").await;
+
+    let order = eventually("the order has ended", async || {
+        let answer = reqwest::get(format!("{orders}/{order_id}?wait=10s")).await.unwrap();
+        let order: Value = answer.json().await.unwrap();
+        matches!(order["status"].as_str(), Some("COMPLETED" | "CANCELLED")).then_some(order)
+    })
+    .await;
+
+    assert_eq!(order["status"], "COMPLETED", "{order}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_transition_of_an_order_is_logged_with_its_correlation_id() {
+    let realm = Realm::create().await;
+    let (binary, _, order_id) = all_with_an_order(&realm, "c-9").await;
+
+    let lines = binary.log_until(&format!("order {order_id} went from CONFIRMED to COMPLETED"));
+
+    let transition = format!("order {order_id} went from ");
+    let is_transition =
+        |line: &&Value| line["message"].as_str().is_some_and(|it| it.starts_with(&transition));
+    let transitions: Vec<&Value> = lines.iter().filter(is_transition).collect();
+    assert!(transitions.len() >= 2, "{lines:#?}");
+    assert!(transitions.iter().all(|line| line["span"]["correlation_id"] == "c-9"), "{transitions:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_the_process_at_once() {
     let realm = Realm::create().await;

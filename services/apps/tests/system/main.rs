@@ -18,6 +18,7 @@ mod full_saga;
 mod lifecycle;
 mod order_api;
 mod order_saga;
+mod outages;
 mod participants;
 mod pending;
 mod prepare_database;

@@ -1,5 +1,6 @@
 //! The order API as a client sees it.
 
+use contract::Service;
 use serde_json::json;
 
 use crate::support::{Answer, Realm, System, full_order, short_order};
@@ -194,6 +195,24 @@ async fn the_api_documents_itself() {
     }
     for schema in ["Problem", "Order", "NewOrder", "ShortOrder"] {
         assert!(document["components"]["schemas"][schema].is_object(), "{schema} is missing");
+    }
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_goes_on_in_the_events_of_its_order() {
+    let realm = Realm::create().await;
+    let system = System::order(&realm).await;
+    let spy = realm.spy(Service::Notification).await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    let traced = system.post_with(&short_order("ada", "burger", 1), &[("traceparent", trace)]).await;
+    let untraced = system.post_with(&short_order("ada", "burger", 1), &[("traceparent", "00-x")]).await;
+
+    for (order_id, expected) in [(traced.order_id(), Some(trace)), (untraced.order_id(), None)] {
+        spy.types_of(&order_id, 1).await;
+        let created = spy.events(|event| event.key() == order_id).remove(0);
+        assert_eq!(created.metadata.get("traceparent").map(String::as_str), expected);
     }
     system.stop().await;
 }

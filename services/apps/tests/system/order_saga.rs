@@ -1,21 +1,21 @@
 //! The saga of the order service, with this test in the parts of the other services.
 
 use contract::{
-    Event, InventoryFailed, InventoryFailure, InventoryReserved, NotificationKind, NotificationSent,
-    OrderCancelled, OrderId, Service, Shortage,
+    Event, InventoryFailed, InventoryFailure, InventoryReleased, InventoryReserved, NotificationKind,
+    NotificationSent, OrderCancelled, OrderId, ReleaseReason, Service, Shortage, Step,
 };
 use jiff::Timestamp;
 use messaging::Messaging;
 
 use crate::support::{Realm, System, details, eventually, short_order};
 
-async fn tell(messaging: &Messaging, event: impl Into<Event>) {
+pub(crate) async fn tell(messaging: &Messaging, event: impl Into<Event>) {
     let envelope = contract::Envelope::new(event.into(), "test".parse().unwrap(), Timestamp::now());
     // Twice: what arrives again changes nothing.
     messaging.producer().publish(&[envelope.clone(), envelope]).await.unwrap();
 }
 
-fn reserved(order_id: &str) -> InventoryReserved {
+pub(crate) fn reserved(order_id: &str) -> InventoryReserved {
     let order_id = order_id.parse().unwrap();
     InventoryReserved { order_id, items: Vec::new(), expires_at: Timestamp::MAX, details: details() }
 }
@@ -82,6 +82,30 @@ async fn a_refused_step_cancels_the_order_and_late_answers_change_nothing() {
     assert_eq!(order["reasonDetail"], "there is not enough stock: 7 burger ordered, 3 available");
     assert_eq!(system.get(&format!("/api/v1/orders/{order_id}")).await.body, order);
     assert_eq!(spy.events(|event| matches!(event, Event::OrderCancelled(_))).len(), 1);
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_units_were_held_too_long_is_cancelled_although_the_step_had_succeeded() {
+    let realm = Realm::create().await;
+    let mut config = realm.config("order");
+    config.saga_steps = vec![Step::Inventory, Step::Payment];
+    let system = System::start(config, &[Service::Order]).await;
+    let others = realm.messaging(Service::Inventory).await;
+    let order_id = system.post(&short_order("ada", "burger", 1)).await.order_id();
+
+    tell(&others, reserved(&order_id)).await;
+    eventually("the units are held", async || {
+        let order = system.get(&format!("/api/v1/orders/{order_id}")).await.body;
+        (order["steps"]["inventory"] == "SUCCEEDED").then_some(())
+    })
+    .await;
+    let (id, items) = (order_id.parse().unwrap(), Vec::new());
+    tell(&others, InventoryReleased { order_id: id, items, reason: ReleaseReason::Expired }).await;
+    let order = system.ended(&order_id).await;
+
+    assert_eq!((&order["status"], &order["reason"]), (&"CANCELLED".into(), &"STEP_TIMED_OUT".into()));
+    assert_eq!(order["reasonDetail"], "its units were held too long and are free again");
     system.stop().await;
 }
 

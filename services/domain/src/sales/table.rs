@@ -72,6 +72,13 @@ impl Table {
         self.hours.entry(hour).or_default().insert(slice, updated);
     }
 
+    /// Forgets the hours that start before `oldest`.
+    pub fn forget_before(&mut self, oldest: Timestamp) {
+        while self.hours.first_key_value().is_some_and(|((start, _), _)| *start < oldest) {
+            self.hours.pop_first();
+        }
+    }
+
     /// The sales of the hours that start from `from` on and before `to`, at most `limit` of them, by hour and
     /// currency.
     #[must_use]

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use contract::{CancelReason, NotificationKind, OrderId, ProductId, Step, StockItem};
 use domain::{
     backorder::{Look, Page, Place},
+    hold::Hold,
     payment::{PaymentInput, PaymentNews},
     saga::{Announcement, Effect, Input, OrderSaga, OrderStatus, SagaConfig, Timeouts, advance},
     shipment::{ShipmentInput, ShipmentNews, ShipmentStatus},
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use proptest::sample::Index;
 use uuid::Uuid;
 
+use crate::outage::NEVER_HELD;
 use crate::outside::{Call, Payments, Provider, Reply, Shipments};
 
 pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,6 +41,8 @@ pub(crate) enum Action {
     Restock(u32),
     Count(u32),
     Wait(u64),
+    /// Nothing is heard for so many seconds.
+    Outage(u64),
     SweepOrders,
     SweepReservations,
     /// Those who wait for stock are looked at.
@@ -69,7 +73,7 @@ pub(crate) struct Order {
 /// The state of everything.
 #[derive(Debug)]
 pub(crate) struct World {
-    now: Timestamp,
+    pub(crate) now: Timestamp,
     pub(crate) config: SagaConfig,
     pub(crate) reservation_life: Duration,
     /// How long orders may wait for stock, if at all.
@@ -82,6 +86,8 @@ pub(crate) struct World {
     pub(crate) payments: Payments,
     pub(crate) shipments: Shipments,
     network: Vec<Message>,
+    pub(crate) order_hold: Hold,
+    pub(crate) reservation_hold: Hold,
     pub(crate) units: i128,
 }
 
@@ -100,6 +106,8 @@ impl World {
             payments: Payments::default(),
             shipments: Shipments::default(),
             network: Vec::new(),
+            order_hold: NEVER_HELD,
+            reservation_hold: NEVER_HELD,
             units: 11,
         }
     }
@@ -136,6 +144,7 @@ impl World {
             Action::Restock(quantity) => self.change_burgers(|level| level.restock(quantity).unwrap()),
             Action::Count(quantity) => self.change_burgers(|level| level.set(quantity.into()).unwrap()),
             Action::Wait(seconds) => self.now += Duration::from_secs(seconds),
+            Action::Outage(seconds) => self.hear_nothing_for(Duration::from_secs(seconds)),
             Action::SweepOrders => self.sweep_orders(),
             Action::SweepReservations => self.sweep_reservations(),
             Action::ServeLine => self.serve_line(),
@@ -335,16 +344,26 @@ impl World {
     }
 
     fn sweep_orders(&mut self) {
+        if !self.may_cancel() {
+            return;
+        }
         let ids: Vec<OrderId> = self.orders.keys().copied().collect();
         ids.into_iter().for_each(|id| self.tell(id, Input::DeadlinePassed));
     }
 
     fn sweep_reservations(&mut self) {
-        let (ids, now): (Vec<OrderId>, _) = (self.reservations.keys().copied().collect(), self.now);
+        let now = self.now;
+        let may_free_units = self.may_free_units();
+        let may_end = |held: &Reservation| may_free_units || held.status == ReservationStatus::Backordered;
+        let ids: Vec<OrderId> =
+            self.reservations.iter().filter(|(_, held)| may_end(held)).map(|(id, _)| *id).collect();
         for id in ids {
-            let outcome = self.in_warehouse(|warehouse| warehouse.expire(id, now).unwrap());
-            if matches!(outcome, Outcome::Refused { .. }) {
-                self.send_failure(id, Step::Inventory, CancelReason::OutOfStock);
+            match self.in_warehouse(|warehouse| warehouse.expire(id, now).unwrap()) {
+                Outcome::Refused { .. } => self.send_failure(id, Step::Inventory, CancelReason::OutOfStock),
+                Outcome::Released { .. } => {
+                    self.send_failure(id, Step::Inventory, CancelReason::StepTimedOut);
+                }
+                _ => {}
             }
         }
     }

@@ -68,7 +68,7 @@ pub(crate) fn envelope_of(
 /// The delivery in `record`.
 pub(super) fn delivery_of(record: &Incoming, codec: &dyn Codec) -> Result<Delivery, Grounds> {
     let mut envelope = envelope_of(record.value.as_deref(), record.source.topic, codec)?;
-    if let Some(traceparent) = record.header(headers::TRACEPARENT).and_then(valid_traceparent) {
+    if let Some(traceparent) = record.header(headers::TRACEPARENT).and_then(headers::valid_traceparent) {
         envelope.metadata.insert(headers::TRACEPARENT.to_owned(), traceparent.to_owned());
     }
     let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
@@ -79,18 +79,6 @@ pub(super) fn delivery_of(record: &Incoming, codec: &dyn Codec) -> Result<Delive
         partition: record.source.partition,
         offset: record.offset,
     })
-}
-
-/// `version-traceid-parentid-flags` in lower-case hex (W3C Trace Context, section 3.2). Anything else is not
-/// passed on: it would end up in every header and log line that follows.
-fn valid_traceparent(value: &[u8]) -> Option<&str> {
-    const LENGTHS: [usize; 4] = [2, 32, 16, 2];
-    let text = std::str::from_utf8(value).ok()?;
-    let hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-    let parts: Vec<&str> = text.split('-').collect();
-    let valid = parts.len() == LENGTHS.len()
-        && parts.iter().zip(LENGTHS).all(|(part, length)| part.len() == length && hex(part));
-    valid.then_some(text)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! pauses when nobody takes what it fetched.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use contract::Topic;
@@ -14,6 +14,7 @@ use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 use tokio::sync::{oneshot, watch};
 
 use super::inbound::{Inbound, Place, Stop};
+use super::standing::{Reading, Standing, is_heard, is_member};
 use super::{ConsumeError, ConsumerState, Wiring};
 use crate::config;
 use crate::metrics::ServiceMetrics;
@@ -55,6 +56,8 @@ pub(super) fn start(
         names: names.clone(),
         metrics: wiring.metrics.clone(),
         state: wiring.state.clone(),
+        standing: Mutex::default(),
+        current: wiring.current.clone(),
     };
     let config = config::consumer(&wiring.kafka, &wiring.group);
     let consumer = BaseConsumer::from_config_and_context(&config, listener).map_err(configuration)?;
@@ -186,6 +189,8 @@ struct Listener {
     names: HashMap<String, (Topic, Arc<str>)>,
     metrics: ServiceMetrics,
     state: watch::Sender<ConsumerState>,
+    standing: Mutex<Standing>,
+    current: watch::Sender<bool>,
 }
 
 impl Listener {
@@ -226,6 +231,8 @@ impl ConsumerContext for Listener {
                 // Before the first record: their former owner may have parked what those must queue behind.
                 self.parking.doubt();
                 self.inbound.assigned(&sources);
+                // What waits in them is found out with the next statistics.
+                self.current.send_if_modified(|current| !sources.is_empty() && std::mem::take(current));
                 tracing::info!(partitions = ?named(&sources), "partitions were assigned");
                 self.state.send_if_modified(|state| {
                     let first = *state == ConsumerState::Starting;
@@ -258,18 +265,33 @@ impl ClientContext for Listener {
     }
 
     fn stats(&self, statistics: Statistics) {
+        let mut readings = Vec::new();
         for (source, done) in self.inbound.done() {
-            let partition = statistics
-                .topics
-                .get(&*source.name)
-                .and_then(|topic| topic.partitions.get(&source.partition));
-            if let Some(partition) = partition
-                && partition.ls_offset >= 0
-            {
-                // Up to the last stable offset: what follows is not readable yet.
-                let next = done.unwrap_or_else(|| partition.committed_offset.max(partition.lo_offset).max(0));
-                self.metrics.lag(source.topic, source.partition, (partition.ls_offset - next).max(0));
+            let reading = Self::read(&statistics, source, done);
+            if let Some(end) = reading.end {
+                let (topic, partition) = (reading.source.topic, reading.source.partition);
+                self.metrics.lag(topic, partition, (end - reading.next).max(0));
             }
+            readings.push(reading);
+        }
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.current.send_replace(standing.take(is_member(&statistics), &readings));
+    }
+}
+
+impl Listener {
+    /// How far the partition `source` is, of which everything before `done` is handled.
+    fn read(statistics: &Statistics, source: Source, done: Option<i64>) -> Reading {
+        let known = statistics.topics.get(&*source.name);
+        let Some(partition) = known.and_then(|topic| topic.partitions.get(&source.partition)) else {
+            return Reading { source, next: 0, end: None, is_heard: false };
+        };
+        Reading {
+            next: done.unwrap_or_else(|| partition.committed_offset.max(partition.lo_offset).max(0)),
+            // Up to the last stable offset: what follows is not readable yet.
+            end: Some(partition.ls_offset).filter(|end| *end >= 0),
+            is_heard: is_heard(statistics, partition),
+            source,
         }
     }
 }

@@ -12,6 +12,7 @@ mod fetch;
 mod inbound;
 mod process;
 mod retrier;
+mod standing;
 mod verdict;
 mod waits;
 
@@ -137,6 +138,7 @@ pub(crate) struct Wiring {
     pub(crate) metrics: ServiceMetrics,
     pub(crate) options: ConsumerOptions,
     pub(crate) state: watch::Sender<ConsumerState>,
+    pub(crate) current: watch::Sender<bool>,
 }
 
 /// Consumes until `shutdown`, or until the client fails for good.

@@ -2,7 +2,7 @@
 
 use contract::{Event, InventoryFailure};
 
-use super::super::waker::{PAGE, Served, Server};
+use super::super::waker::{PAGE, Served, Server, Skipped};
 use super::*;
 
 const LONGEST: Duration = Duration::from_secs(60);
@@ -29,7 +29,8 @@ impl Shop {
     async fn serve(&self) -> usize {
         let (pool, outbox) = (self.pool.clone(), self.messaging.outbox().clone());
         let (waker, metrics) = (Waker::default(), self.metrics.clone());
-        let server = Server { pool, outbox, waker, reservation_ttl: TTL, metrics };
+        let skipped = Skipped::default();
+        let server = Server { pool, outbox, waker, reservation_ttl: TTL, metrics, skipped };
         let (mut served, mut look) = (0, None);
         loop {
             let Served { orders, next } = server.serve(Timestamp::now(), look).await.unwrap();
@@ -123,8 +124,8 @@ async fn an_order_that_waited_long_enough_fails() {
     shop.react(&[created(order, &[("burger", 2)])]).await;
 
     let now = Timestamp::now();
-    assert_eq!(shop.sweeper().sweep(now).await.unwrap(), 0);
-    assert_eq!(shop.sweeper().sweep(now + LONGEST).await.unwrap(), 1);
+    assert_eq!(shop.sweeper().sweep(now, Ending::WaitsAndHolds).await.unwrap(), 0);
+    assert_eq!(shop.sweeper().sweep(now + LONGEST, Ending::WaitsAndHolds).await.unwrap(), 1);
 
     assert_eq!(shop.statuses(&[order]).await, ["REFUSED"]);
     let told: Vec<String> = shop.outbox().await.into_iter().map(|(topic, ..)| topic).collect();

@@ -4,6 +4,7 @@ mod api;
 mod backorders;
 mod reactions;
 mod replicas;
+mod spoilt;
 
 use std::time::Duration;
 
@@ -12,18 +13,21 @@ use contract::{
     OrderItem, ProductId, Service,
 };
 use devcluster::testing::postgres;
+use domain::hold::HoldTerms;
 use domain::stock::StockLevel;
 use jiff::Timestamp;
 use messaging::{HandleError, Messaging};
 use prometheus::Registry;
 use sqlx::PgPool;
+use tokio::sync::watch;
 
 use super::handler::{StockHandler, Terms};
 use super::metrics::Metrics;
-use super::store;
+use super::store::{self, Ending};
 use super::sweeper::Sweeper;
 use super::waker::Waker;
 use super::{Inventory, Role};
+use crate::hold::Holder;
 use crate::testing::{self, new_order, nowhere};
 
 const TTL: Duration = Duration::from_secs(900);
@@ -102,7 +106,9 @@ impl Shop {
     fn sweeper(&self) -> Sweeper {
         let outbox = self.messaging.outbox().clone();
         let (pool, metrics) = (self.pool.clone(), self.metrics.clone());
-        Sweeper { pool, outbox, waker: Waker::default(), metrics }
+        let terms = HoldTerms { patience: TTL, limit: TTL * 10 };
+        let holder = Holder::new(pool.clone(), terms, watch::channel(true).1);
+        Sweeper { pool, outbox, waker: Waker::default(), metrics, holder }
     }
 }
 

@@ -155,10 +155,10 @@ async fn what_nobody_decided_is_freed_when_its_time_is_over() {
     shop.react(&[created(order_id, &[("burger", 4)])]).await;
     let now = Timestamp::now();
 
-    assert_eq!(shop.sweeper().sweep(now).await.unwrap(), 0);
+    assert_eq!(shop.sweeper().sweep(now, Ending::WaitsAndHolds).await.unwrap(), 0);
     assert_eq!(shop.level("burger").await, (6, 4, 0));
-    assert_eq!(shop.sweeper().sweep(now + TTL).await.unwrap(), 1);
-    assert_eq!(shop.sweeper().sweep(now + TTL).await.unwrap(), 0);
+    assert_eq!(shop.sweeper().sweep(now + TTL, Ending::WaitsAndHolds).await.unwrap(), 1);
+    assert_eq!(shop.sweeper().sweep(now + TTL, Ending::WaitsAndHolds).await.unwrap(), 0);
 
     assert_eq!(shop.level("burger").await, (10, 0, 0));
     assert_eq!(shop.status(order_id).await, "EXPIRED");
@@ -172,7 +172,7 @@ async fn an_order_confirmed_after_its_time_gets_free_units_or_is_recorded_as_ove
     let shop = Shop::open().await;
     let (lucky, late, pizza, burger) = (new_order(), new_order(), [("pizza", 1)], [("burger", 2)]);
     shop.react(&[created(lucky, &burger), created(late, &pizza)]).await;
-    shop.sweeper().sweep(Timestamp::now() + TTL).await.unwrap();
+    shop.sweeper().sweep(Timestamp::now() + TTL, Ending::WaitsAndHolds).await.unwrap();
     shop.react(&[created(new_order(), &pizza)]).await;
 
     shop.react(&[confirmed(lucky, &burger), confirmed(late, &pizza)]).await;

@@ -58,7 +58,9 @@ async fn sweepers_that_meet_each_other_and_confirmations_move_each_unit_once() {
 
     let sweeps = (0..4).map(|_| {
         let sweeper = shop.sweeper();
-        tokio::spawn(async move { sweeper.sweep(expired).await.map(drop).map_err(|error| error.to_string()) })
+        tokio::spawn(async move {
+            sweeper.sweep(expired, Ending::WaitsAndHolds).await.map(drop).map_err(|error| error.to_string())
+        })
     });
     let sweeps: Vec<_> = sweeps.collect();
     all_at_once(&shop, orders.iter().map(|order| vec![confirmed(*order, &burger)]).collect()).await;

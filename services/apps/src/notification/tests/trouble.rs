@@ -181,3 +181,21 @@ async fn a_worker_that_was_overtaken_tells_nobody() {
     assert_eq!((late.len(), finished.len()), (1, 0));
     assert_eq!(desk.outcomes().await.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notification_that_cannot_be_read_keeps_no_other_waiting() {
+    let (desk, sink) = (Desk::open().await, MailSink::for_tests().unwrap());
+    let (spoilt, sound) = (created(new_order(), ada()), created(new_order(), ada()));
+    desk.record(&[spoilt.clone(), sound.clone()]).await;
+    sqlx::query("UPDATE notifications SET cause = '\\x00' WHERE order_id = $1")
+        .bind(spoilt.order_id().unwrap().as_uuid())
+        .execute(&desk.pool)
+        .await
+        .unwrap();
+
+    let taken = desk.sender(by_mail(sink.address().port())).work_once().await.unwrap();
+
+    assert_eq!((taken, desk.open_tasks().await), (1, 1));
+    assert_eq!(sink.mails().len(), 1);
+    assert!(sink.mails()[0].body().contains(&sound.key()));
+}

@@ -280,3 +280,23 @@ async fn nobody_pays_for_an_order_from_before_the_pipeline_had_this_step() {
     let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM payments").fetch_one(&till.pool).await.unwrap();
     assert_eq!(rows, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_cannot_be_read_keeps_no_other_waiting() {
+    let till = Till::open().await;
+    let (spoilt, sound) = (new_order(), new_order());
+    till.react(&[asked(spoilt), asked(sound)]).await;
+    sqlx::query("UPDATE payments SET cause = '\\x00' WHERE order_id = $1")
+        .bind(spoilt.as_uuid())
+        .execute(&till.pool)
+        .await
+        .unwrap();
+
+    till.work().await;
+
+    assert_eq!(
+        (till.status(spoilt).await, till.status(sound).await),
+        ("REQUESTED".into(), "CAPTURED".into())
+    );
+    assert_eq!(till.due().await, [], "it is not looked at again at once");
+}
