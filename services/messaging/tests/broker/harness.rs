@@ -11,7 +11,7 @@ use messaging::{
 };
 use prometheus::Registry;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Message, OwnedHeaders, OwnedMessage};
@@ -52,7 +52,7 @@ impl Shop {
     pub(crate) async fn open_at(name: &str, bootstrap: String, url: String) -> Self {
         show_logs();
         let kafka = KafkaConfig::plaintext(bootstrap, name, format!("{}.", testing::unique(name)));
-        create_topics(&kafka).await;
+        create_topics(&kafka, &[INPUT, OUTPUT, DEAD_LETTERS], &[]).await;
         // Short, so that a test of an outage sees it soon.
         let acquire = Duration::from_secs(2);
         let pool =
@@ -152,6 +152,19 @@ impl Shop {
         metric(&self.registry, name, labels)
     }
 
+    /// Creates one more topic.
+    pub(crate) async fn create_topic(&self, topic: Topic, configs: &[(&str, &str)]) {
+        create_topics(&self.kafka, &[topic], configs).await;
+    }
+
+    /// Changes a setting of a topic.
+    pub(crate) async fn configure_topic(&self, topic: Topic, key: &str, value: &str) {
+        let name = self.topic(topic);
+        let change = AlterConfig::new(ResourceSpecifier::Topic(&name)).set(key, value);
+        let results = admin(&self.kafka).alter_configs([&change], &AdminOptions::new()).await.unwrap();
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+    }
+
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.kafka.bootstrap_servers);
@@ -214,13 +227,18 @@ pub(crate) fn metric(registry: &Registry, name: &str, labels: &[(&str, &str)]) -
         .sum()
 }
 
-async fn create_topics(kafka: &KafkaConfig) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &kafka.bootstrap_servers).create().unwrap();
-    let names = [INPUT, OUTPUT, DEAD_LETTERS].map(|topic| format!("{}{}", kafka.topic_prefix, topic.name()));
-    let topics: Vec<NewTopic<'_>> =
-        names.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
-    for result in admin.create_topics(&topics, &AdminOptions::new()).await.unwrap() {
+fn admin(kafka: &KafkaConfig) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", &kafka.bootstrap_servers).create().unwrap()
+}
+
+async fn create_topics(kafka: &KafkaConfig, topics: &[Topic], configs: &[(&str, &str)]) {
+    let names: Vec<String> =
+        topics.iter().map(|topic| format!("{}{}", kafka.topic_prefix, topic.name())).collect();
+    let new = |name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
+    let with_configs =
+        |topic| configs.iter().fold(topic, |topic: NewTopic<'_>, (key, value)| topic.set(key, value));
+    let topics: Vec<NewTopic<'_>> = names.iter().map(|name| with_configs(new(name))).collect();
+    for result in admin(kafka).create_topics(&topics, &AdminOptions::new()).await.unwrap() {
         result.unwrap();
     }
 }
