@@ -11,7 +11,7 @@ pub(crate) mod bucket;
 mod lease;
 mod load;
 mod parcel;
-mod relay;
+pub(crate) mod relay;
 mod rows;
 
 use std::collections::BTreeMap;

@@ -30,6 +30,9 @@ use crate::{Pace, Producer, SendError};
 /// replica wrote into our buckets.
 const POLL_FIRST: Duration = Duration::from_millis(20);
 const POLL_MOST: Duration = Duration::from_millis(250);
+/// How long the broker may take to acknowledge what was sent until the relay leaves its buckets to others. Longer than
+/// the leader of a partition takes to move, or a broker to start again.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a shutdown waits for the acknowledgements of the round on its way.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
 /// How long a statement may take. A connection whose other end vanished would otherwise be waited for until
@@ -45,6 +48,7 @@ pub struct Relay {
     producer: Producer,
     outbox: Outbox,
     metrics: ServiceMetrics,
+    patience: Duration,
 }
 
 /// What a round found.
@@ -60,6 +64,8 @@ enum Found {
 enum Interrupted {
     /// Shutdown.
     Stopped,
+    /// The broker did not answer, and the buckets were left to others until it has.
+    CutOff,
     /// The connection failed, and the buckets with it.
     Lost(sqlx::Error),
 }
@@ -71,8 +77,14 @@ impl From<sqlx::Error> for Interrupted {
 }
 
 impl Relay {
-    pub(crate) fn new(pool: PgPool, producer: Producer, outbox: Outbox, metrics: ServiceMetrics) -> Self {
-        Self { pool, producer, outbox, metrics }
+    pub(crate) fn new(
+        pool: PgPool,
+        producer: Producer,
+        outbox: Outbox,
+        metrics: ServiceMetrics,
+        patience: Duration,
+    ) -> Self {
+        Self { pool, producer, outbox, metrics, patience }
     }
 
     /// Publishes until `shutdown`, through every outage of the database and of the broker.
@@ -98,7 +110,11 @@ impl Relay {
                 Err(error) => Interrupted::Lost(error),
             };
             self.metrics.owned_buckets(0);
-            let Interrupted::Lost(error) = interrupted else { return };
+            let error = match interrupted {
+                Interrupted::Stopped => return,
+                Interrupted::CutOff => continue,
+                Interrupted::Lost(error) => error,
+            };
             let wait = backoff.next();
             tracing::warn!(%error, ?wait, "the relay lost its database connection and its buckets");
             wait_or_stop(wait, shutdown).await;
@@ -178,8 +194,8 @@ impl Relay {
         let rows = bounded(rows::read(&mut lease.conn, from)).await?;
         let ends = ends_of(&rows);
         let load = Load::of(rows, aside, &self.producer);
-        let failures = self.send(&load.records, shutdown).await?;
-        let failures = self.send_apart(&load.records, failures, shutdown).await?;
+        let failures = self.send(lease, &load.records, shutdown).await?;
+        let failures = self.send_apart(lease, &load.records, failures, shutdown).await?;
         let refused = self.report(&load.records, &failures);
         let (done, kept) = load.settle(&refused, aside, &self.producer);
         bounded(rows::delete(&mut lease.conn, &done)).await?;
@@ -195,14 +211,34 @@ impl Relay {
         })
     }
 
+    /// Sends `records` and waits for the broker's answers. While they do not come, others may be able to reach it: the
+    /// buckets are left to them.
     async fn send(
         &self,
+        lease: &mut Lease,
         records: &[Outgoing],
         shutdown: &CancellationToken,
     ) -> Result<Vec<SendError>, Interrupted> {
+        let (sending, late) = (self.producer.send(records), late(shutdown));
+        tokio::pin!(sending, late);
+        let interrupted = loop {
+            tokio::select! {
+                failures = &mut sending => return Ok(failures),
+                () = &mut late => return Err(Interrupted::Stopped),
+                () = sleep(self.patience) => {}
+            }
+            match bounded(lease.leave_to_others()).await {
+                Ok(false) => {}
+                Ok(true) => break Interrupted::CutOff,
+                Err(error) => break Interrupted::Lost(error),
+            }
+        };
+        tracing::warn!("the broker does not answer; the relay has left its buckets to others until it does");
+        self.metrics.owned_buckets(0);
+        // What is on its way cannot be called back. Whoever came back before its end would only send it once more.
         tokio::select! {
-            failures = self.producer.send(records) => Ok(failures),
-            () = late(shutdown) => Err(Interrupted::Stopped),
+            _ = sending => Err(interrupted),
+            () = late => Err(Interrupted::Stopped),
         }
     }
 
@@ -210,6 +246,7 @@ impl Relay {
     /// and mostly because of one record. Returns the failures that remain.
     async fn send_apart(
         &self,
+        lease: &mut Lease,
         records: &[Outgoing],
         failures: Vec<SendError>,
         shutdown: &CancellationToken,
@@ -222,7 +259,10 @@ impl Relay {
             if !failure.is_too_large() || refused.contains(&queue) {
                 refused.insert(queue);
                 left.push(failure);
-            } else if let Some(error) = self.send(std::slice::from_ref(record), shutdown).await?.pop() {
+                continue;
+            }
+            let alone = self.send(lease, std::slice::from_ref(record), shutdown).await?.pop();
+            if let Some(error) = alone {
                 refused.insert(queue);
                 left.push(error.at(failure.index));
             }

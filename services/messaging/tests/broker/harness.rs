@@ -80,7 +80,13 @@ impl Shop {
     }
 
     pub(crate) fn messaging_with(&self, metrics: &Metrics) -> Messaging {
-        let (kafka, pool, codec) = (self.kafka.clone(), self.pool.clone(), self.codec.clone());
+        self.messaging_at(&self.kafka.bootstrap_servers, metrics)
+    }
+
+    /// Of a process that reaches the broker at `bootstrap`.
+    pub(crate) fn messaging_at(&self, bootstrap: &str, metrics: &Metrics) -> Messaging {
+        let kafka = KafkaConfig { bootstrap_servers: bootstrap.to_owned(), ..self.kafka.clone() };
+        let (pool, codec) = (self.pool.clone(), self.codec.clone());
         let messaging = Messaging::with_codec(kafka, SERVICE, pool, codec, metrics).unwrap();
         messaging.with_options(Self::options())
     }

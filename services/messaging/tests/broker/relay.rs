@@ -1,10 +1,14 @@
 use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use contract::{Envelope, Event, InventoryReleased, OrderId, ReleaseReason, StockItem, Topic};
 use jiff::Timestamp;
 use messaging::{Messaging, Metrics};
 use prometheus::Registry;
 use rdkafka::message::{Message, OwnedMessage};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -21,8 +25,14 @@ struct Relaying {
 
 impl Relaying {
     fn start(shop: &Shop) -> Self {
+        Self::start_at(shop, &shop.kafka.bootstrap_servers)
+    }
+
+    /// One that reaches the broker at `bootstrap`.
+    fn start_at(shop: &Shop, bootstrap: &str) -> Self {
         let registry = Registry::new();
-        let messaging = shop.messaging_with(&Metrics::register(&registry).unwrap());
+        let messaging = shop.messaging_at(bootstrap, &Metrics::register(&registry).unwrap());
+        let messaging = messaging.with_relay_patience(Duration::from_secs(1));
         let shutdown = CancellationToken::new();
         let task = tokio::spawn({
             let shutdown = shutdown.clone();
@@ -138,6 +148,56 @@ async fn what_a_process_without_a_relay_wrote_is_published_by_another() {
     assert_published_in_order(&shop.records(INPUT, 20).await);
     shutdown.cancel();
     within("both to stop", futures::future::join(ringing, relaying)).await.0.unwrap();
+}
+
+/// A way to the broker on which nothing gets through until it is opened.
+struct Link {
+    address: SocketAddr,
+    broker: String,
+}
+
+impl Link {
+    async fn cut(shop: &Shop) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self { address: free.local_addr().unwrap(), broker: shop.kafka.bootstrap_servers.clone() }
+    }
+
+    async fn open(self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut from, _)) = listener.accept().await {
+                let mut to = TcpStream::connect(&self.broker).await.unwrap();
+                tokio::spawn(async move { copy_bidirectional(&mut from, &mut to).await });
+            }
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_does_not_reach_the_broker_leaves_its_buckets_to_others_until_it_does() {
+    let shop = Shop::open("cut-off").await;
+    let messaging = shop.messaging();
+    let link = Link::cut(&shop).await;
+    let cut_off = Relaying::start_at(&shop, &link.address.to_string());
+    eventually("it to own all", async || cut_off.buckets() == 8.0).await;
+    // Nobody is there to whom it could leave them.
+    append(&shop, &messaging, &events(50, 10)).await;
+
+    let other = Relaying::start(&shop);
+    eventually("the other to own all", async || (cut_off.buckets(), other.buckets()) == (0.0, 8.0)).await;
+    eventually("the outbox to be empty", async || shop.outbox_len().await == 0).await;
+    assert_eq!(shop.records(INPUT, 500).await.len(), 500);
+    append(&shop, &messaging, &tail(10)).await;
+    assert_eq!(shop.records(INPUT, 550).await.len(), 550);
+    link.open().await;
+
+    eventually("both to share", async || (cut_off.buckets(), other.buckets()) == (4.0, 4.0)).await;
+    append(&shop, &messaging, &tail(11)).await;
+    eventually("the outbox to be empty", async || shop.outbox_len().await == 0).await;
+    // What it had in hand came as well.
+    assert_published_in_order(&shop.records(INPUT, 601).await);
+    cut_off.stop().await;
+    other.stop().await;
 }
 
 /// On a topic that the tests' shops do not have by themselves.
