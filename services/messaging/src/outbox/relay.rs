@@ -144,14 +144,20 @@ impl Relay {
         let mut idle = Backoff::new(POLL_FIRST, POLL_MOST);
         let mut pace = Pace::default();
         let mut aside = Aside::new(Instant::now());
+        let mut found = Found::Nothing;
         while !shutdown.is_cancelled() {
-            pace.wait().await;
+            // Rounds are kept apart so that what is shared by a round's events is shared by many. Of a backlog each has
+            // as many as it takes.
+            if found != Found::Backlog {
+                pace.wait().await;
+            }
             pace.begin();
             bounded(lease.rebalance_if_due()).await?;
             aside.begin(lease.owned(), Instant::now());
             self.metrics.owned_buckets(lease.owned().len());
             outage.reset();
-            match self.round(lease, &mut aside, shutdown).await? {
+            found = self.round(lease, &mut aside, shutdown).await?;
+            match found {
                 Found::Nothing => self.wait_for_rows(idle.next(), &mut idle, shutdown).await,
                 Found::Rows | Found::Backlog => idle.reset(),
             }
