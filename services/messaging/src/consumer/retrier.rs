@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use contract::CorrelationId;
 use futures::future::join_all;
 use sqlx::PgTransaction;
 
@@ -161,9 +162,10 @@ impl<H: Handler> Retrier<H> {
     async fn put_back(&self, head: &Head, error: &HandleError) -> Result<(), Interrupted> {
         self.metrics.retried(Retry::Failed);
         let wait = self.options.parked_wait(head.attempts + 1);
-        let error = chain(error);
+        let (error, correlation_id) = (chain(error), head.record.correlation_id());
         tracing::warn!(
             error,
+            correlation_id = correlation_id.as_ref().map(CorrelationId::as_str),
             attempt = head.attempts + 1,
             ?wait,
             kafka.topic = %head.record.source.name,
