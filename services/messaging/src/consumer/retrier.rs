@@ -115,6 +115,11 @@ impl<H: Handler> Retrier<H> {
         let mut tx = pool.begin().await?;
         let full_name = |topic: &str| self.producer.full_name(topic);
         let Some(head) = parking.claim(&mut tx, *timeout, full_name).await? else { return Ok(false) };
+        if !parking.consumes(head.record.source.topic) {
+            // Or it would block its key for ever, and with it events that are consumed.
+            self.give_up(tx, head, Grounds::unconsumed()).await?;
+            return Ok(true);
+        }
         let missing = missing_of([&head.record], &*self.codec);
         let fetched = if missing.is_empty() { Ok(()) } else { self.codec.fetch(&missing).await };
         fetched.map_err(|error| {
