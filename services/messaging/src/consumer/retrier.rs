@@ -24,6 +24,8 @@ use crate::{Delivery, HandleError, Handler, Producer};
 /// How many keys are tried at once: so many may hang until their time is over before other keys' retries wait.
 /// Each takes a database connection while it is at it.
 const WORKERS: usize = 2;
+/// How long a dead letter may take until its event is tried once more, perhaps by another replica.
+const LETTER_TIME: Duration = Duration::from_secs(60);
 /// How often a worker looks for what is due while something is parked.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -181,16 +183,24 @@ impl<H: Handler> Retrier<H> {
         Ok(self.attempt.parking.failed(head, &error, wait).await?)
     }
 
-    /// Dead-letters `head`, which `tx` holds, and then removes it.
+    /// Dead-letters `head`, which `tx` holds, and then removes it. Neither a connection nor the row is held while the
+    /// broker is waited for. Should it take so long that the head is tried once more, or should this process end in
+    /// between, the letter is written twice; until one was written, the head stays.
     async fn give_up(
         &self,
         mut tx: PgTransaction<'_>,
         head: Head,
         grounds: Grounds,
     ) -> Result<(), Interrupted> {
-        self.dead_letters.write(&[(head.record.clone(), grounds)], &self.waits).await?;
-        self.attempt.parking.remove(&mut tx, &head).await?;
+        let Attempt { pool, parking, .. } = &*self.attempt;
+        parking.postpone(&mut tx, &head, LETTER_TIME).await?;
         tx.commit().await?;
+        self.dead_letters.write(&[(head.record.clone(), grounds)], &self.waits).await?;
+        let mut tx = pool.begin().await?;
+        if parking.reclaim(&mut tx, &head).await? {
+            parking.remove(&mut tx, &head).await?;
+            tx.commit().await?;
+        }
         self.metrics.retried(Retry::DeadLettered);
         Ok(())
     }

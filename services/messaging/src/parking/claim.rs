@@ -71,6 +71,26 @@ impl Parking {
         head_of(row, full_name).map(Some)
     }
 
+    /// Lets `head`, which was claimed, be due again after `wait` only, without spending an attempt.
+    pub(crate) async fn postpone(
+        &self,
+        conn: &mut PgConnection,
+        head: &Head,
+        wait: Duration,
+    ) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "UPDATE parked_events SET due_at = now() + make_interval(secs => $4)
+             WHERE consumer = $1 AND key = $2 AND id = $3",
+        )
+        .bind(self.consumer)
+        .bind(&head.key)
+        .bind(head.id)
+        .bind(wait.as_secs_f64())
+        .execute(conn)
+        .await?;
+        Ok(())
+    }
+
     /// Takes `head` again, if it is still as it was and nobody else has it.
     pub(crate) async fn reclaim(&self, conn: &mut PgConnection, head: &Head) -> Result<bool, sqlx::Error> {
         let claimed: Option<i64> = sqlx::query_scalar(
