@@ -244,9 +244,18 @@ async fn create_topics(kafka: &KafkaConfig, topics: &[Topic], configs: &[(&str, 
     let with_configs =
         |topic| configs.iter().fold(topic, |topic: NewTopic<'_>, (key, value)| topic.set(key, value));
     let topics: Vec<NewTopic<'_>> = names.iter().map(|name| with_configs(new(name))).collect();
-    for result in admin(kafka).create_topics(&topics, &AdminOptions::new()).await.unwrap() {
+    let admin = admin(kafka);
+    for result in admin.create_topics(&topics, &AdminOptions::new()).await.unwrap() {
         result.unwrap();
     }
+    // A broker takes a moment to know of what was created, and refuses what is sent to it meanwhile.
+    eventually("the topics to be known", async || names.iter().all(|name| is_known(&admin, name))).await;
+}
+
+fn is_known(admin: &AdminClient<DefaultClientContext>, topic: &str) -> bool {
+    let metadata =
+        tokio::task::block_in_place(|| admin.inner().fetch_metadata(Some(topic), DEADLINE)).unwrap();
+    metadata.topics().iter().all(|topic| topic.error().is_none() && !topic.partitions().is_empty())
 }
 
 fn read(mut config: ClientConfig, topic: &str, count: usize) -> Vec<OwnedMessage> {
