@@ -1,4 +1,5 @@
-//! The outbox alone: events written in transactions of some hundreds, then published by one relay.
+//! The outbox alone: events written in transactions of some hundreds, then published by one relay. Once packed, as a busy
+//! handler's batch leaves them, and once in a row each, as events leave that have a transaction to themselves.
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use crate::system::Backends;
 /// Events per measurement, and per transaction: what a busy handler's batch leads to.
 const EVENTS: usize = 200_000;
 const PER_TRANSACTION: usize = 200;
+/// Rows of one event per measurement. They are written in larger transactions, which the relay does not see.
+const ROWS: usize = 50_000;
 
 /// Writes and publishes, `repeat` times.
 pub(crate) async fn measure(repeat: usize) -> Result<Vec<Figure>> {
@@ -27,15 +30,19 @@ pub(crate) async fn measure(repeat: usize) -> Result<Vec<Figure>> {
     let kafka = KafkaConfig::plaintext(backends.kafka.bootstrap(), "bench", "");
     let metrics = Metrics::register(&Registry::new())?;
     let messaging = Messaging::new(kafka, Service::Order, pool.clone(), &metrics)?;
-    let (mut written, mut published) = (Vec::new(), Vec::new());
+    let (mut written, mut published, mut rows) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..repeat {
-        written.push(rate(append(&messaging, &pool).await?));
-        published.push(rate(publish(&messaging, &pool).await?));
-        eprintln!("  written {:.0}/s, published {:.0}/s", last(&written), last(&published));
+        written.push(rate(EVENTS, append(&messaging, &pool, EVENTS, PER_TRANSACTION).await?));
+        published.push(rate(EVENTS, publish(&messaging, &pool).await?));
+        append(&messaging, &pool, ROWS, 1).await?;
+        rows.push(rate(ROWS, publish(&messaging, &pool).await?));
+        let (written, published, rows) = (last(&written), last(&published), last(&rows));
+        eprintln!("  written {written:.0}/s, published {published:.0}/s, rows of one event {rows:.0}/s");
     }
     Ok(vec![
         Figure::median("outbox, events written", "events/s", written, Better::Higher),
         Figure::median("outbox, events published and deleted", "events/s", published, Better::Higher),
+        Figure::median("outbox, rows of one event published", "rows/s", rows, Better::Higher),
     ])
 }
 
@@ -44,17 +51,20 @@ fn last(rates: &[f64]) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people to read")]
-fn rate(took: Duration) -> f64 {
-    EVENTS as f64 / took.as_secs_f64()
+fn rate(count: usize, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64()
 }
 
-async fn append(messaging: &Messaging, pool: &PgPool) -> Result<Duration> {
+/// Writes `count` events, `together` at a time.
+async fn append(messaging: &Messaging, pool: &PgPool, count: usize, together: usize) -> Result<Duration> {
     let started = Instant::now();
-    for _ in 0..EVENTS.div_ceil(PER_TRANSACTION) {
+    for _ in 0..count.div_ceil(PER_TRANSACTION) {
         let batch: Vec<Envelope> =
             (0..PER_TRANSACTION).map(|_| events::completed()).collect::<Result<_>>()?;
         let mut tx = pool.begin().await?;
-        messaging.outbox().append(&mut tx, &batch).await?;
+        for some in batch.chunks(together) {
+            messaging.outbox().append(&mut tx, some).await?;
+        }
         tx.commit().await?;
     }
     Ok(started.elapsed())

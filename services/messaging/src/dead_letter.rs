@@ -26,6 +26,12 @@ pub(crate) struct Grounds {
 }
 
 impl Grounds {
+    /// The event was parked by a build, or with settings, that still consumed its topic.
+    pub(crate) fn unconsumed() -> Self {
+        let message = "the service does not consume the event's topic any more".to_owned();
+        Self { class: Class::Rejected, reason: "unconsumed", details: message.clone(), message }
+    }
+
     /// The database cannot even hold the event for another attempt.
     pub(crate) fn unparkable(error: &sqlx::Error) -> Self {
         Self {

@@ -47,6 +47,7 @@
 //! tools. No type of the Kafka client leaves
 //! this crate.
 
+mod ahead;
 mod avro;
 mod backoff;
 mod codec;

@@ -1,6 +1,7 @@
 //! The front door: everything one service needs, wired once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::{Service, Topic};
 use sqlx::PgPool;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::codec::{Codec, JsonCodec};
 use crate::consumer::{self, ConsumeError, ConsumerOptions, ConsumerState, Wiring};
 use crate::metrics::ServiceMetrics;
-use crate::outbox::{Relay, bell};
+use crate::outbox::{Relay, bell, relay};
 use crate::producer::SetupError;
 use crate::replay::{self, ReplayError};
 use crate::{Handler, KafkaConfig, Metrics, Outbox, Producer};
@@ -28,6 +29,7 @@ pub struct Messaging {
     options: ConsumerOptions,
     state: watch::Sender<ConsumerState>,
     current: watch::Sender<bool>,
+    relay_patience: Duration,
 }
 
 impl std::fmt::Debug for Messaging {
@@ -69,6 +71,7 @@ impl Messaging {
             options: ConsumerOptions::default(),
             state: watch::Sender::new(ConsumerState::Starting),
             current: watch::Sender::new(false),
+            relay_patience: relay::PATIENCE,
             kafka,
             service,
             pool,
@@ -80,6 +83,13 @@ impl Messaging {
     #[must_use]
     pub fn with_options(mut self, options: ConsumerOptions) -> Self {
         self.options = options;
+        self
+    }
+
+    /// The same, whose relay leaves its share to others when the broker has not answered it for so long.
+    #[must_use]
+    pub fn with_relay_patience(mut self, patience: Duration) -> Self {
+        self.relay_patience = patience;
         self
     }
 
@@ -151,7 +161,8 @@ impl Messaging {
     }
 
     /// Publishes the outbox until `shutdown`; it then finishes the rows in hand. Survives every outage. Run
-    /// it in every replica: they share the work and take over from each other. End it after
+    /// it in every replica: they share the work and take over from each other, also from one that the broker does not
+    /// answer. End it after
     /// [`Messaging::consume`], so that what the last batch emitted leaves as well.
     pub async fn relay(&self, shutdown: CancellationToken) {
         self.new_relay().run(shutdown).await;
@@ -170,6 +181,7 @@ impl Messaging {
     }
 
     fn new_relay(&self) -> Relay {
-        Relay::new(self.pool.clone(), self.producer.clone(), self.outbox.clone(), self.metrics.clone())
+        let (pool, metrics) = (self.pool.clone(), self.metrics.clone());
+        Relay::new(pool, self.producer.clone(), self.outbox.clone(), metrics, self.relay_patience)
     }
 }

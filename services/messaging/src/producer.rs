@@ -64,6 +64,11 @@ pub struct SendError {
 }
 
 impl SendError {
+    /// The same, of a record that has another place in another batch.
+    pub(crate) fn at(self, index: usize) -> Self {
+        Self { index, ..self }
+    }
+
     /// Whether the record is larger than the topic takes: no further attempt will be any different.
     pub(crate) fn is_too_large(&self) -> bool {
         self.source.0.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use contract::Topic;
+use contract::{CorrelationId, Topic, headers};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 /// A header; Kafka allows values to be absent and any bytes.
@@ -76,6 +76,11 @@ impl Incoming {
     /// The value of the first header of this name, where it has one.
     pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.iter().find(|(this, _)| this == name).and_then(|(_, value)| value.as_deref())
+    }
+
+    /// The story that it says it belongs to; none where that is not fit for a log.
+    pub(crate) fn correlation_id(&self) -> Option<CorrelationId> {
+        std::str::from_utf8(self.header(headers::CE_CORRELATION_ID)?).ok()?.parse().ok()
     }
 }
 

@@ -29,6 +29,9 @@ pub struct AvroCodec {
     schemas: RwLock<HashMap<u32, Known>>,
 }
 
+/// The largest number that a registry gives to a schema.
+const LARGEST: u32 = i32::MAX.unsigned_abs();
+
 /// A schema that was fetched; or why it is of no use.
 type Known = Result<Arc<Schema>, String>;
 
@@ -104,7 +107,9 @@ impl Codec for AvroCodec {
 
     fn missing(&self, value: &[u8]) -> Option<u32> {
         let (id, _) = avro::unframe(value)?;
-        self.known(id).is_none().then_some(id)
+        // Larger numbers are not given out, and Confluent's registry, whose numbers are Java's, does not answer as to a
+        // number that it does not know: it would be asked for ever.
+        (id <= LARGEST && self.known(id).is_none()).then_some(id)
     }
 
     fn fetch<'c>(&'c self, ids: &'c BTreeSet<u32>) -> BoxFuture<'c, Result<(), RegistryError>> {
@@ -115,5 +120,24 @@ impl Codec for AvroCodec {
             Ok(())
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_no_registry_gives_out_is_not_asked_for() {
+        let registry = Registry::new(RegistryConfig::at("http://127.0.0.1:1")).unwrap();
+        let codec = AvroCodec::writing_json(registry);
+
+        assert_eq!(codec.missing(&avro::frame(7, b"")), Some(7));
+        assert_eq!(codec.missing(&avro::frame(LARGEST, b"")), Some(LARGEST));
+        for id in [LARGEST + 1, u32::MAX] {
+            let value = avro::frame(id, b"");
+            assert_eq!(codec.missing(&value), None);
+            assert!(matches!(codec.decode(&value), Err(DecodeError::UnknownSchema { .. })));
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use contract::CorrelationId;
+
 use super::chain;
 use super::waits::{Abandoned, Waits};
 use crate::backoff::Backoff;
@@ -71,7 +73,9 @@ impl DeadLetters {
         let Source { topic, name, partition } = &record.source;
         self.metrics.dead_letter(*topic, grounds.reason);
         self.metrics.ended(*topic, Outcome::DeadLettered, 1);
+        let correlation_id = record.correlation_id();
         tracing::error!(
+            correlation_id = correlation_id.as_ref().map(CorrelationId::as_str),
             kafka.topic = %name,
             kafka.partition = partition,
             kafka.offset = record.offset,
@@ -92,4 +96,72 @@ fn again(letters: &[Outgoing], failures: &[SendError]) -> Vec<Outgoing> {
             Some(if bare { dead_letter::without_value(letter) } else { letter.clone() })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use contract::{Service, Topic, headers};
+    use prometheus::Registry;
+
+    use super::*;
+    use crate::dead_letter::Class;
+    use crate::{JsonCodec, KafkaConfig, Metrics};
+
+    /// What was logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn record(correlation_id: &[u8]) -> Incoming {
+        let topic = Topic::OrdersCreated;
+        Incoming {
+            source: Source { topic, name: topic.name().into(), partition: 0 },
+            offset: 7,
+            timestamp: None,
+            key: None,
+            value: None,
+            headers: vec![(headers::CE_CORRELATION_ID.to_owned(), Some(correlation_id.to_vec()))],
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_given_up_is_logged_with_the_story_it_belongs_to() {
+        let kafka = KafkaConfig::plaintext("127.0.0.1:1", "test", "");
+        let dead_letters = DeadLetters {
+            producer: Producer::new(&kafka, Arc::new(JsonCodec)).unwrap(),
+            topic: "order.dlt".to_owned(),
+            group: "order".to_owned(),
+            metrics: Metrics::register(&Registry::new()).unwrap().of(Service::Order),
+            waits: (Duration::ZERO, Duration::ZERO),
+        };
+        let (class, message) = (Class::Undecodable, "the record has no value".to_owned());
+        let grounds = Grounds { class, reason: "empty", details: message.clone(), message };
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+
+        tracing::subscriber::with_default(subscriber, || {
+            dead_letters.report(&record(b"req-42"), &grounds);
+            dead_letters.report(&record(b"forged\nline"), &grounds);
+        });
+
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = log.lines().collect();
+        assert_eq!(lines.len(), 2, "{log}");
+        assert!(lines[0].contains(r#"correlation_id="req-42""#), "{log}");
+        assert!(!log.contains("forged"), "{log}");
+    }
 }

@@ -179,6 +179,7 @@ impl<H: Handler> Processor<H> {
             tracing::warn!(
                 error,
                 ?wait,
+                correlation_id = delivery.envelope.correlation_id.as_str(),
                 message.id = %delivery.envelope.event_id,
                 message.type = delivery.envelope.event.event_type(),
                 "an event could not be handled; it is parked with its key and tried again"

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use contract::CorrelationId;
 use futures::future::join_all;
 use sqlx::PgTransaction;
 
@@ -23,6 +24,8 @@ use crate::{Delivery, HandleError, Handler, Producer};
 /// How many keys are tried at once: so many may hang until their time is over before other keys' retries wait.
 /// Each takes a database connection while it is at it.
 const WORKERS: usize = 2;
+/// How long a dead letter may take until its event is tried once more, perhaps by another replica.
+const LETTER_TIME: Duration = Duration::from_secs(60);
 /// How often a worker looks for what is due while something is parked.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -114,6 +117,11 @@ impl<H: Handler> Retrier<H> {
         let mut tx = pool.begin().await?;
         let full_name = |topic: &str| self.producer.full_name(topic);
         let Some(head) = parking.claim(&mut tx, *timeout, full_name).await? else { return Ok(false) };
+        if !parking.consumes(head.record.source.topic) {
+            // Or it would block its key for ever, and with it events that are consumed.
+            self.give_up(tx, head, Grounds::unconsumed()).await?;
+            return Ok(true);
+        }
         let missing = missing_of([&head.record], &*self.codec);
         let fetched = if missing.is_empty() { Ok(()) } else { self.codec.fetch(&missing).await };
         fetched.map_err(|error| {
@@ -161,9 +169,10 @@ impl<H: Handler> Retrier<H> {
     async fn put_back(&self, head: &Head, error: &HandleError) -> Result<(), Interrupted> {
         self.metrics.retried(Retry::Failed);
         let wait = self.options.parked_wait(head.attempts + 1);
-        let error = chain(error);
+        let (error, correlation_id) = (chain(error), head.record.correlation_id());
         tracing::warn!(
             error,
+            correlation_id = correlation_id.as_ref().map(CorrelationId::as_str),
             attempt = head.attempts + 1,
             ?wait,
             kafka.topic = %head.record.source.name,
@@ -174,16 +183,24 @@ impl<H: Handler> Retrier<H> {
         Ok(self.attempt.parking.failed(head, &error, wait).await?)
     }
 
-    /// Dead-letters `head`, which `tx` holds, and then removes it.
+    /// Dead-letters `head`, which `tx` holds, and then removes it. Neither a connection nor the row is held while the
+    /// broker is waited for. Should it take so long that the head is tried once more, or should this process end in
+    /// between, the letter is written twice; until one was written, the head stays.
     async fn give_up(
         &self,
         mut tx: PgTransaction<'_>,
         head: Head,
         grounds: Grounds,
     ) -> Result<(), Interrupted> {
-        self.dead_letters.write(&[(head.record.clone(), grounds)], &self.waits).await?;
-        self.attempt.parking.remove(&mut tx, &head).await?;
+        let Attempt { pool, parking, .. } = &*self.attempt;
+        parking.postpone(&mut tx, &head, LETTER_TIME).await?;
         tx.commit().await?;
+        self.dead_letters.write(&[(head.record.clone(), grounds)], &self.waits).await?;
+        let mut tx = pool.begin().await?;
+        if parking.reclaim(&mut tx, &head).await? {
+            parking.remove(&mut tx, &head).await?;
+            tx.commit().await?;
+        }
         self.metrics.retried(Retry::DeadLettered);
         Ok(())
     }

@@ -16,6 +16,21 @@ pub(crate) fn bucket_of(key: &str) -> i16 {
     i16::try_from(folded % BUCKETS.unsigned_abs() as u64).expect("the remainder is less than an i16")
 }
 
+/// The bucket for what the broker refused of `bucket`; it belongs to whoever owns that.
+pub(crate) const fn aside_of(bucket: i16) -> i16 {
+    -1 - bucket
+}
+
+/// The bucket that `bucket` is, or is aside of.
+pub(crate) const fn own_of(bucket: i16) -> i16 {
+    if is_aside(bucket) { aside_of(bucket) } else { bucket }
+}
+
+/// Whether `bucket` is one aside.
+pub(crate) const fn is_aside(bucket: i16) -> bool {
+    bucket < 0
+}
+
 /// How many buckets each of `members` relays may own, so that together they can own all.
 pub(crate) fn fair_share(members: usize) -> usize {
     usize::from(BUCKETS.unsigned_abs()).div_ceil(members.max(1))
@@ -49,6 +64,14 @@ mod tests {
         assert_eq!(keys_of.len(), usize::from(BUCKETS.unsigned_abs()));
         // 800 expected; a fair hash stays within five standard deviations of it.
         assert!(keys_of.values().all(|keys| (650..=950).contains(keys)), "{keys_of:?}");
+    }
+
+    #[test]
+    fn every_bucket_has_another_aside() {
+        for bucket in 0..BUCKETS {
+            assert!(is_aside(aside_of(bucket)) && !is_aside(bucket));
+            assert_eq!([bucket, aside_of(bucket)].map(own_of), [bucket; 2]);
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A relay reads and deletes over the same connection that holds its locks. So a statement that succeeds
 //! proves that the locks were still held, and a relay that lost its connection has lost its buckets and
 //! notices at its next statement. What it had already handed to the broker may be sent again by the next
-//! owner; both send a key's rows in order, so the first copies are in order.
+//! owner, and may arrive before, between or after what that sends. Both began with what was the first row then, and send
+//! a key's rows in order: whichever copy of a record is its first, one of the record before it came earlier.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -75,6 +76,17 @@ impl Lease {
         }
         self.rebalance_at = Instant::now() + REBALANCE_INTERVAL;
         Ok(())
+    }
+
+    /// Gives up every bucket, if there is another relay to take it, and takes no further part. May be called while a
+    /// batch is on its way: what the others send of it are copies.
+    pub(super) async fn leave_to_others(&mut self) -> Result<bool, sqlx::Error> {
+        if self.members().await? < 2 {
+            return Ok(false);
+        }
+        sqlx::query("SELECT pg_advisory_unlock_all()").execute(&mut self.conn).await?;
+        self.owned.clear();
+        Ok(true)
     }
 
     /// Leaves at once, so that others need not wait for the connection to be found dead.

@@ -2,13 +2,17 @@
 //! afterwards. What committed is published; what was rolled back never is.
 //!
 //! [`Outbox::append`] is for whoever writes, [`Relay`] is the one that publishes. Nothing here speaks to
-//! Kafka while a transaction is open.
+//! Kafka while a transaction is open. What the broker refuses waits aside, and with it nothing but what has to follow
+//! it.
 
+mod aside;
 pub(crate) mod bell;
 pub(crate) mod bucket;
 mod lease;
+mod load;
 mod parcel;
-mod relay;
+pub(crate) mod relay;
+mod rows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

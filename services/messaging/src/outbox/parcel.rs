@@ -39,6 +39,13 @@ impl Parcel {
         Self { bytes: vec![VERSION], records: 0 }
     }
 
+    /// A parcel of `records`, however full.
+    pub(super) fn of(records: &[Outgoing]) -> Self {
+        let mut parcel = Self::new();
+        records.iter().for_each(|record| parcel.add(record));
+        parcel
+    }
+
     /// Adds a record. Lengths fit: names and keys are short texts of the contract, and payloads are bounded by
     /// [`super::MAX_EVENT_BYTES`].
     pub(super) fn add(&mut self, record: &Outgoing) {
@@ -160,9 +167,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_packed_is_unpacked(records in prop::collection::vec(any_record(), 0..20)) {
-            let mut parcel = Parcel::new();
-            records.iter().for_each(|record| parcel.add(record));
-            let (count, bytes) = parcel.close();
+            let (count, bytes) = Parcel::of(&records).close();
 
             prop_assert_eq!(usize::try_from(count).unwrap(), records.len());
             prop_assert_eq!(open(&bytes).unwrap(), records);

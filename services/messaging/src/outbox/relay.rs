@@ -1,18 +1,23 @@
-//! The relay: reads the oldest rows of its buckets, publishes them, deletes what the broker acknowledged.
+//! The relay: reads the oldest rows of its buckets, publishes them, deletes what the broker acknowledged and sets aside
+//! what it refused.
 //!
 //! There is no cursor: every round starts at each bucket's first row. So a row whose transaction committed
 //! late, with an id lower than others already published, is never skipped. No transaction is open while
 //! records are on their way.
 
 use std::collections::{BTreeMap, HashSet};
-use std::ops::Range;
+use std::convert::Infallible;
 use std::time::Duration;
 
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::PgPool;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::aside::{Aside, FIRST};
+use super::bucket::is_aside;
 use super::lease::Lease;
-use super::parcel::{self, Parcel};
+use super::load::{Load, ends_of};
+use super::rows;
 use super::{Outbox, bell};
 use crate::backoff::Backoff;
 use crate::consumer::chain;
@@ -20,14 +25,14 @@ use crate::metrics::ServiceMetrics;
 use crate::record::Outgoing;
 use crate::{Pace, Producer, SendError};
 
-/// Most rows of one bucket per round: enough that the three round trips (read, send, delete) are shared by
-/// many events, few enough that a round of full parcels stays in the tens of milliseconds and in 16 MiB.
-const BUCKET_MAX: i64 = 16;
 /// How soon the outbox is looked at again when it was empty, at first and after a quiet while. Rows that this
 /// process wrote are signalled, as are those of processes without a relay; these bound the delay of rows that another
 /// replica wrote into our buckets.
 const POLL_FIRST: Duration = Duration::from_millis(20);
 const POLL_MOST: Duration = Duration::from_millis(250);
+/// How long the broker may take to acknowledge what was sent until the relay leaves its buckets to others. Longer than
+/// the leader of a partition takes to move, or a broker to start again.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a shutdown waits for the acknowledgements of the round on its way.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
 /// How long a statement may take. A connection whose other end vanished would otherwise be waited for until
@@ -43,35 +48,43 @@ pub struct Relay {
     producer: Producer,
     outbox: Outbox,
     metrics: ServiceMetrics,
+    patience: Duration,
 }
 
-/// A row of the outbox.
-#[derive(FromRow)]
-struct Row {
-    place: String,
-    id: i64,
-    records: Vec<u8>,
+/// What a round found.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Found {
+    Nothing,
+    Rows,
+    /// As many rows of a bucket as a round takes: there are probably more.
+    Backlog,
 }
 
-/// A round's records, and which of them came from which row.
-struct Load {
-    rows: Vec<(Row, Range<usize>)>,
-    records: Vec<Outgoing>,
+/// Why a relay stops working with its lease.
+enum Interrupted {
+    /// Shutdown.
+    Stopped,
+    /// The broker did not answer, and the buckets were left to others until it has.
+    CutOff,
+    /// The connection failed, and the buckets with it.
+    Lost(sqlx::Error),
 }
 
-/// What became of a round.
-enum Round {
-    Empty,
-    Published,
-    /// The broker refused some; they are still there.
-    Refused,
-    /// Shutdown came before the broker's answer.
-    Abandoned,
+impl From<sqlx::Error> for Interrupted {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Lost(error)
+    }
 }
 
 impl Relay {
-    pub(crate) fn new(pool: PgPool, producer: Producer, outbox: Outbox, metrics: ServiceMetrics) -> Self {
-        Self { pool, producer, outbox, metrics }
+    pub(crate) fn new(
+        pool: PgPool,
+        producer: Producer,
+        outbox: Outbox,
+        metrics: ServiceMetrics,
+        patience: Duration,
+    ) -> Self {
+        Self { pool, producer, outbox, metrics, patience }
     }
 
     /// Publishes until `shutdown`, through every outage of the database and of the broker.
@@ -88,118 +101,179 @@ impl Relay {
     async fn publish_until(&self, shutdown: &CancellationToken) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         while !shutdown.is_cancelled() {
-            let served = tokio::select! {
+            let joined = tokio::select! {
                 () = shutdown.cancelled() => return,
                 lease = bounded(Lease::join(&self.pool)) => lease,
             };
-            let error = match served {
-                Ok(lease) => match self.serve(lease, &mut backoff, shutdown).await {
-                    Ok(()) => return,
-                    Err(error) => error,
-                },
-                Err(error) => error,
+            let interrupted = match joined {
+                Ok(lease) => self.serve(lease, &mut backoff, shutdown).await,
+                Err(error) => Interrupted::Lost(error),
             };
             self.metrics.owned_buckets(0);
+            let error = match interrupted {
+                Interrupted::Stopped => return,
+                Interrupted::CutOff => continue,
+                Interrupted::Lost(error) => error,
+            };
             let wait = backoff.next();
             tracing::warn!(%error, ?wait, "the relay lost its database connection and its buckets");
             wait_or_stop(wait, shutdown).await;
         }
     }
 
-    /// Works with one lease until shutdown (`Ok`) or until its connection fails.
+    /// Works with one lease, for as long as that can be.
     async fn serve(
         &self,
         mut lease: Lease,
         outage: &mut Backoff,
         shutdown: &CancellationToken,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Interrupted {
+        let Err(interrupted) = self.rounds(&mut lease, outage, shutdown).await;
+        if matches!(interrupted, Interrupted::Stopped) {
+            lease.leave().await;
+        }
+        interrupted
+    }
+
+    async fn rounds(
+        &self,
+        lease: &mut Lease,
+        outage: &mut Backoff,
+        shutdown: &CancellationToken,
+    ) -> Result<Infallible, Interrupted> {
         let mut idle = Backoff::new(POLL_FIRST, POLL_MOST);
-        let mut refused = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         let mut pace = Pace::default();
+        let mut aside = Aside::new(Instant::now());
+        let mut found = Found::Nothing;
         while !shutdown.is_cancelled() {
-            pace.wait().await;
+            // Rounds are kept apart so that what is shared by a round's events is shared by many. Of a backlog each has
+            // as many as it takes.
+            if found != Found::Backlog {
+                pace.wait().await;
+            }
             pace.begin();
             bounded(lease.rebalance_if_due()).await?;
+            aside.begin(lease.owned(), Instant::now());
             self.metrics.owned_buckets(lease.owned().len());
             outage.reset();
-            match self.round(&mut lease, shutdown).await? {
-                Round::Empty => self.wait_for_rows(idle.next(), &mut idle, shutdown).await,
-                Round::Published => {
-                    idle.reset();
-                    refused.reset();
-                }
-                Round::Refused => wait_or_stop(refused.next(), shutdown).await,
-                Round::Abandoned => break,
+            found = self.round(lease, &mut aside, shutdown).await?;
+            match found {
+                Found::Nothing => self.wait_for_rows(idle.next(), &mut idle, shutdown).await,
+                Found::Rows | Found::Backlog => idle.reset(),
             }
         }
-        self.metrics.owned_buckets(0);
-        lease.leave().await;
-        Ok(())
+        Err(Interrupted::Stopped)
     }
 
     async fn wait_for_rows(&self, poll: Duration, idle: &mut Backoff, shutdown: &CancellationToken) {
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = self.outbox.written().notified() => idle.reset(),
-            () = tokio::time::sleep(poll) => {}
+            () = sleep(poll) => {}
         }
     }
 
-    async fn round(&self, lease: &mut Lease, shutdown: &CancellationToken) -> Result<Round, sqlx::Error> {
-        let buckets: Vec<i16> = lease.owned().iter().copied().collect();
-        let rows = bounded(read(&mut lease.conn, &buckets)).await?;
-        if rows.is_empty() {
-            return Ok(Round::Empty);
+    async fn round(
+        &self,
+        lease: &mut Lease,
+        aside: &mut Aside,
+        shutdown: &CancellationToken,
+    ) -> Result<Found, Interrupted> {
+        // What is aside first: what a pass gets rid of needs not be waited for by what follows.
+        let due = aside.due();
+        let retried = self.publish(lease, aside, &due, shutdown).await?;
+        let fresh: Vec<(i16, i64)> = aside.known().map(|bucket| (bucket, FIRST)).collect();
+        Ok(retried.max(self.publish(lease, aside, &fresh, shutdown).await?))
+    }
+
+    /// Publishes some rows `from` each of the given buckets on.
+    async fn publish(
+        &self,
+        lease: &mut Lease,
+        aside: &mut Aside,
+        from: &[(i16, i64)],
+        shutdown: &CancellationToken,
+    ) -> Result<Found, Interrupted> {
+        if from.is_empty() {
+            return Ok(Found::Nothing);
         }
-        let fetched = rows.len();
-        let load = self.unpack(rows);
-        let failures = tokio::select! {
-            failures = self.producer.send(&load.records) => failures,
-            () = late(shutdown) => return Ok(Round::Abandoned),
-        };
+        let rows = bounded(rows::read(&mut lease.conn, from)).await?;
+        let ends = ends_of(&rows);
+        let load = Load::of(rows, aside, &self.producer);
+        let failures = self.send(lease, &load.records, shutdown).await?;
+        let failures = self.send_apart(lease, &load.records, failures, shutdown).await?;
         let refused = self.report(&load.records, &failures);
-        let is_done = |records: &Range<usize>| !records.clone().any(|index| refused.contains(&index));
-        let (done, kept): (Vec<_>, Vec<_>) = load.rows.iter().partition(|(_, records)| is_done(records));
-        bounded(delete(&mut lease.conn, done.into_iter().map(|(row, _)| row))).await?;
-        for (row, records) in kept {
-            let rest = self.repack(&load.records, records.clone().filter(|index| refused.contains(index)));
-            bounded(keep(&mut lease.conn, row, rest)).await?;
+        let (done, kept) = load.settle(&refused, aside, &self.producer);
+        bounded(rows::delete(&mut lease.conn, &done)).await?;
+        bounded(rows::keep(&mut lease.conn, &kept)).await?;
+        for (bucket, _) in from.iter().filter(|(bucket, _)| is_aside(*bucket)) {
+            aside.passed(*bucket, ends.get(bucket).copied().flatten());
         }
-        // Rows that could not be opened wait like those that were refused.
-        let is_clean = refused.is_empty() && load.rows.len() == fetched;
-        Ok(if is_clean { Round::Published } else { Round::Refused })
+        Ok(match ends.values().any(Option::is_some) {
+            // Of a pass that changes nothing there is no need to hurry.
+            true if !(done.is_empty() && kept.is_empty()) => Found::Backlog,
+            _ if ends.is_empty() => Found::Nothing,
+            _ => Found::Rows,
+        })
     }
 
-    /// A parcel of those of `records` that the broker refused, so that the others are not sent again.
-    fn repack(&self, records: &[Outgoing], refused: impl Iterator<Item = usize>) -> Parcel {
-        let mut parcel = Parcel::new();
-        for record in refused.filter_map(|index| records.get(index)) {
-            let topic = self.producer.short_name(&record.topic).to_owned();
-            parcel.add(&Outgoing { topic, ..record.clone() });
-        }
-        parcel
-    }
-
-    fn unpack(&self, rows: Vec<Row>) -> Load {
-        let mut load = Load { rows: Vec::with_capacity(rows.len()), records: Vec::new() };
-        for row in rows {
-            let first = load.records.len();
-            match parcel::open(&row.records) {
-                Ok(records) => load.records.extend(records.into_iter().map(|record| self.addressed(record))),
-                // Left where it is: a newer build that is being rolled out will open it.
-                Err(error) => {
-                    tracing::error!(%error, outbox.id = row.id, "a row of the outbox cannot be published");
-                    continue;
-                }
+    /// Sends `records` and waits for the broker's answers. While they do not come, others may be able to reach it: the
+    /// buckets are left to them.
+    async fn send(
+        &self,
+        lease: &mut Lease,
+        records: &[Outgoing],
+        shutdown: &CancellationToken,
+    ) -> Result<Vec<SendError>, Interrupted> {
+        let (sending, late) = (self.producer.send(records), late(shutdown));
+        tokio::pin!(sending, late);
+        let interrupted = loop {
+            tokio::select! {
+                failures = &mut sending => return Ok(failures),
+                () = &mut late => return Err(Interrupted::Stopped),
+                () = sleep(self.patience) => {}
             }
-            let range = first..load.records.len();
-            load.rows.push((row, range));
+            match bounded(lease.leave_to_others()).await {
+                Ok(false) => {}
+                Ok(true) => break Interrupted::CutOff,
+                Err(error) => break Interrupted::Lost(error),
+            }
+        };
+        tracing::warn!("the broker does not answer; the relay has left its buckets to others until it does");
+        self.metrics.owned_buckets(0);
+        // What is on its way cannot be called back. Whoever came back before its end would only send it once more.
+        tokio::select! {
+            _ = sending => Err(interrupted),
+            () = late => Err(Interrupted::Stopped),
         }
-        load
     }
 
-    fn addressed(&self, record: Outgoing) -> Outgoing {
-        Outgoing { topic: self.producer.full_name(&record.topic), ..record }
+    /// Sends those of `records` once more, one by one, that the broker refused as too large: it refuses whole batches,
+    /// and mostly because of one record. Returns the failures that remain.
+    async fn send_apart(
+        &self,
+        lease: &mut Lease,
+        records: &[Outgoing],
+        failures: Vec<SendError>,
+        shutdown: &CancellationToken,
+    ) -> Result<Vec<SendError>, Interrupted> {
+        let mut left: Vec<SendError> = Vec::new();
+        let mut refused = HashSet::new();
+        for failure in failures {
+            let Some(record) = records.get(failure.index) else { continue };
+            let queue = (&record.topic, &record.key);
+            if !failure.is_too_large() || refused.contains(&queue) {
+                refused.insert(queue);
+                left.push(failure);
+                continue;
+            }
+            let alone = self.send(lease, std::slice::from_ref(record), shutdown).await?.pop();
+            if let Some(error) = alone {
+                refused.insert(queue);
+                left.push(error.at(failure.index));
+            }
+        }
+        Ok(left)
     }
 
     /// Counts what was published and refused; returns the places of the refused in `records`.
@@ -223,7 +297,7 @@ impl Relay {
                 error = %chain(first),
                 kafka.topic = first.topic,
                 count,
-                "the broker refused events of the outbox; they are sent again"
+                "the broker refused events of the outbox; they are set aside and sent again"
             );
         }
         refused
@@ -231,7 +305,7 @@ impl Relay {
 
     async fn sample_until(&self, shutdown: &CancellationToken) {
         while !shutdown.is_cancelled() {
-            match bounded(sample(&self.pool)).await {
+            match bounded(rows::sample(&self.pool)).await {
                 Ok((pending, age)) => self.metrics.outbox(pending, age),
                 // Logged where the relay meets it; the last values stand.
                 Err(error) => tracing::debug!(%error, "could not measure the outbox"),
@@ -239,60 +313,6 @@ impl Relay {
             wait_or_stop(SAMPLE_INTERVAL, shutdown).await;
         }
     }
-}
-
-/// The first rows of each bucket, in id order within each.
-async fn read(conn: &mut PgConnection, buckets: &[i16]) -> Result<Vec<Row>, sqlx::Error> {
-    // A lateral subquery per bucket is a range scan each that stops at its limit, however long the backlog.
-    sqlx::query_as(
-        "SELECT head.* FROM unnest($1::smallint[]) AS owned (bucket)
-         CROSS JOIN LATERAL (
-             SELECT ctid::text AS place, id, records
-             FROM outbox WHERE outbox.bucket = owned.bucket ORDER BY id LIMIT $2
-         ) AS head",
-    )
-    .bind(buckets)
-    .bind(BUCKET_MAX)
-    .fetch_all(conn)
-    .await
-}
-
-/// Deletes rows by their place, the quickest way to them. The id is compared as well: a rewrite of the table
-/// in between (`VACUUM FULL`) moves rows, and then the row is left for the next round instead of another's
-/// being lost.
-async fn delete<'r>(conn: &mut PgConnection, rows: impl Iterator<Item = &'r Row>) -> Result<(), sqlx::Error> {
-    let (places, ids): (Vec<&str>, Vec<i64>) = rows.map(|row| (row.place.as_str(), row.id)).unzip();
-    if ids.is_empty() {
-        return Ok(());
-    }
-    sqlx::query("DELETE FROM outbox WHERE ctid = ANY ($1::text[]::tid[]) AND id = ANY ($2)")
-        .bind(places)
-        .bind(ids)
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-/// Leaves `rest` of a row for the next round.
-async fn keep(conn: &mut PgConnection, row: &Row, rest: Parcel) -> Result<(), sqlx::Error> {
-    let (events, records) = rest.close();
-    sqlx::query("UPDATE outbox SET events = $3, records = $4 WHERE ctid = $1::text::tid AND id = $2")
-        .bind(&row.place)
-        .bind(row.id)
-        .bind(events)
-        .bind(records)
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-async fn sample(pool: &PgPool) -> Result<(i64, Duration), sqlx::Error> {
-    let (pending, age): (i64, f64) = sqlx::query_as(
-        "SELECT coalesce(sum(events), 0), coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 FROM outbox",
-    )
-    .fetch_one(pool)
-    .await?;
-    Ok((pending, Duration::try_from_secs_f64(age).unwrap_or_default()))
 }
 
 pub(super) async fn bounded<T>(

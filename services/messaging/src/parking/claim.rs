@@ -8,6 +8,10 @@ use sqlx::{FromRow, PgConnection};
 use super::{Parking, queue};
 use crate::record::{Incoming, Source, Timestamp};
 
+/// How long a head of a topic that this build does not consume is left to one that does: longer than builds, or their
+/// settings, take to replace each other.
+const ORPHANED: Duration = Duration::from_secs(15 * 60);
+
 /// The first event of a parked key.
 #[derive(Debug)]
 pub(crate) struct Head {
@@ -37,7 +41,7 @@ struct Row {
 impl Parking {
     /// Takes the head that is due longest and that nobody else has, until the transaction ends. No statement
     /// of the transaction may then take longer than `statement_timeout`: one that hangs would keep the key for
-    /// ever. Heads of topics that this build does not consume are left to one that does.
+    /// ever. Heads of topics that are not [consumed](Parking::consumes) are left to builds that do, for a while.
     pub(crate) async fn claim(
         &self,
         conn: &mut PgConnection,
@@ -48,12 +52,15 @@ impl Parking {
             "SELECT key, id, attempts, topic, partition, record_offset, timestamp_ms, log_append, record_key,
                  value, header_names, header_values
              FROM parked_events
-             WHERE consumer = $1 AND due_at <= now() AND topic = ANY ($2)
+             WHERE consumer = $1 AND due_at <= now() AND (topic = ANY ($2)
+                 OR topic = ANY ($3) AND due_at <= now() - make_interval(secs => $4))
              ORDER BY due_at LIMIT 1
              FOR UPDATE SKIP LOCKED",
         )
         .bind(self.consumer)
         .bind(&self.topics)
+        .bind(Topic::ALL.iter().map(|topic| topic.name()).collect::<Vec<_>>())
+        .bind(ORPHANED.as_secs_f64())
         .fetch_optional(&mut *conn)
         .await?;
         let Some(row) = row else { return Ok(None) };
@@ -62,6 +69,26 @@ impl Parking {
             .execute(conn)
             .await?;
         head_of(row, full_name).map(Some)
+    }
+
+    /// Lets `head`, which was claimed, be due again after `wait` only, without spending an attempt.
+    pub(crate) async fn postpone(
+        &self,
+        conn: &mut PgConnection,
+        head: &Head,
+        wait: Duration,
+    ) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "UPDATE parked_events SET due_at = now() + make_interval(secs => $4)
+             WHERE consumer = $1 AND key = $2 AND id = $3",
+        )
+        .bind(self.consumer)
+        .bind(&head.key)
+        .bind(head.id)
+        .bind(wait.as_secs_f64())
+        .execute(conn)
+        .await?;
+        Ok(())
     }
 
     /// Takes `head` again, if it is still as it was and nobody else has it.

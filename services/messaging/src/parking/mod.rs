@@ -74,6 +74,11 @@ impl Parking {
         Self { pool, consumer, topics, known: watch::Sender::new(Known { doubts: 0, empty: false }) }
     }
 
+    /// Whether events of `topic` are handled here.
+    pub(crate) fn consumes(&self, topic: Topic) -> bool {
+        self.topics.contains(&topic.name())
+    }
+
     /// Follows what is known.
     pub(crate) fn known(&self) -> watch::Receiver<Known> {
         self.known.subscribe()

@@ -11,14 +11,13 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
+use crate::ahead::Ahead;
 use crate::record::{Incoming, Source};
 
 /// How long the broker may take to answer a question.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait for a record before looking whether anybody still wants one.
 const POLL_WAIT: Duration = Duration::from_millis(200);
-/// How long records may still come after the client said that it is at the end.
-const SETTLE_WAIT: Duration = Duration::from_secs(2);
 /// Records read ahead of who takes them.
 const AHEAD: usize = 1_000;
 
@@ -59,7 +58,7 @@ fn read(
         let (low, high) = consumer.fetch_watermarks(&name, partition, PATIENCE)?;
         if low < high {
             assignment.add_partition_offset(&name, partition, Offset::Offset(low))?;
-            open.insert(partition, Ahead { next: low, high, ended_at: None });
+            open.insert(partition, Ahead::of(low, high));
         }
     }
     consumer.assign(&assignment)?;
@@ -68,12 +67,10 @@ fn read(
             Some(Ok(message)) => {
                 let partition = message.partition();
                 // Beyond the end that was: given up after we began, perhaps by our doing.
-                let Some(ahead) = open.get_mut(&partition).filter(|ahead| message.offset() < ahead.high)
-                else {
+                if !open.get_mut(&partition).is_some_and(|ahead| ahead.take(message.offset())) {
                     open.remove(&partition);
                     continue;
-                };
-                ahead.next = message.offset() + 1;
+                }
                 let source = Source { topic, name: name.clone(), partition };
                 if records.blocking_send(Ok(Incoming::of(source, &message))).is_err() {
                     return Ok(());
@@ -81,7 +78,7 @@ fn read(
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 if let Some(ahead) = open.get_mut(&partition) {
-                    ahead.ended_at.get_or_insert_with(Instant::now);
+                    ahead.end(Instant::now());
                 }
             }
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
@@ -89,24 +86,7 @@ fn read(
             Some(Err(error)) => tracing::warn!(%error, "could not read dead letters; trying again"),
             None => {}
         }
-        open.retain(|_, ahead| !ahead.is_done());
+        open.retain(|_, ahead| !ahead.is_done(Instant::now()));
     }
     Ok(())
-}
-
-/// What is ahead in a partition.
-struct Ahead {
-    next: i64,
-    /// Where it ended when we began.
-    high: i64,
-    /// Since when the client says that nothing more comes.
-    ended_at: Option<Instant>,
-}
-
-impl Ahead {
-    /// The last place may be no record: a transaction's marker has an offset as well. So the client's word is
-    /// taken for it, but not at once: a record that the broker had was once missed by it, under load.
-    fn is_done(&self) -> bool {
-        self.next >= self.high || self.ended_at.is_some_and(|ended_at| ended_at.elapsed() >= SETTLE_WAIT)
-    }
 }

@@ -5,7 +5,7 @@
 //! marking. So the end is taken as a reader of uncommitted records sees it, the last stable offset is waited for
 //! until it has come so far, and only then is the changelog read, as committed, to its end.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -15,6 +15,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::StreamsError;
 use super::watchdog::Watchdog;
+use crate::ahead::Ahead;
 use crate::producer::SetupError;
 use crate::{KafkaConfig, config};
 
@@ -41,9 +42,9 @@ pub(super) struct Restorer {
 
 enum Phase {
     /// Waits until everything that was written is decided: the ends to wait for.
-    Deciding(BTreeMap<i32, i64>),
+    Deciding(BTreeMap<i32, Ahead>),
     /// Reads; the partitions that are not at their end.
-    Reading { left: HashSet<i32>, read: BTreeMap<i32, Entries> },
+    Reading { left: BTreeMap<i32, Ahead>, read: BTreeMap<i32, Entries> },
 }
 
 /// The state of some partitions.
@@ -91,13 +92,14 @@ impl Restorer {
         let Phase::Deciding(ends) = &mut self.phase else { return Ok(()) };
         for partition in self.epochs.keys() {
             if !ends.contains_key(partition) {
-                let (_, end) = self.ends.fetch_watermarks(&self.topic, *partition, ASK_TIMEOUT)?;
-                ends.insert(*partition, end);
+                let (low, end) = self.ends.fetch_watermarks(&self.topic, *partition, ASK_TIMEOUT)?;
+                ends.insert(*partition, Ahead::of_transactions(low, end));
             }
         }
-        for (partition, end) in ends.iter() {
+        for (partition, ahead) in ends.iter() {
+            let end = ahead.high();
             let (_, stable) = self.reader.fetch_watermarks(&self.topic, *partition, ASK_TIMEOUT)?;
-            if stable < *end {
+            if stable < end {
                 let topic = &self.topic;
                 tracing::debug!(topic, partition, stable, end, "a transaction is not decided yet");
                 return Ok(());
@@ -109,7 +111,7 @@ impl Restorer {
         }
         self.reader.assign(&all)?;
         self.phase = Phase::Reading {
-            left: self.epochs.keys().copied().collect(),
+            left: std::mem::take(ends),
             read: self.epochs.keys().map(|partition| (*partition, Entries::new())).collect(),
         };
         Ok(())
@@ -121,7 +123,11 @@ impl Restorer {
         while !left.is_empty() && Instant::now() < deadline {
             match self.reader.poll(deadline.saturating_duration_since(Instant::now())) {
                 Some(Ok(message)) => {
-                    let Some(entries) = read.get_mut(&message.partition()) else { continue };
+                    let partition = message.partition();
+                    let Some(entries) = read.get_mut(&partition) else { continue };
+                    if let Some(ahead) = left.get_mut(&partition) {
+                        ahead.take(message.offset());
+                    }
                     let key = message.key().unwrap_or_default().to_vec();
                     match message.payload() {
                         Some(value) => entries.insert(key, value.to_vec()),
@@ -130,11 +136,14 @@ impl Restorer {
                 }
                 // The end as committed, and that is where everything was decided.
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    left.remove(&partition);
+                    if let Some(ahead) = left.get_mut(&partition) {
+                        ahead.end(Instant::now());
+                    }
                 }
                 Some(Err(error)) => return Err(error),
                 None => {}
             }
+            left.retain(|_, ahead| !ahead.is_done(Instant::now()));
         }
         if !left.is_empty() {
             return Ok(None);

@@ -11,7 +11,7 @@ use messaging::{
 };
 use prometheus::Registry;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Message, OwnedHeaders, OwnedMessage};
@@ -52,7 +52,7 @@ impl Shop {
     pub(crate) async fn open_at(name: &str, bootstrap: String, url: String) -> Self {
         show_logs();
         let kafka = KafkaConfig::plaintext(bootstrap, name, format!("{}.", testing::unique(name)));
-        create_topics(&kafka).await;
+        create_topics(&kafka, &[INPUT, OUTPUT, DEAD_LETTERS], &[]).await;
         // Short, so that a test of an outage sees it soon.
         let acquire = Duration::from_secs(2);
         let pool =
@@ -80,7 +80,13 @@ impl Shop {
     }
 
     pub(crate) fn messaging_with(&self, metrics: &Metrics) -> Messaging {
-        let (kafka, pool, codec) = (self.kafka.clone(), self.pool.clone(), self.codec.clone());
+        self.messaging_at(&self.kafka.bootstrap_servers, metrics)
+    }
+
+    /// Of a process that reaches the broker at `bootstrap`.
+    pub(crate) fn messaging_at(&self, bootstrap: &str, metrics: &Metrics) -> Messaging {
+        let kafka = KafkaConfig { bootstrap_servers: bootstrap.to_owned(), ..self.kafka.clone() };
+        let (pool, codec) = (self.pool.clone(), self.codec.clone());
         let messaging = Messaging::with_codec(kafka, SERVICE, pool, codec, metrics).unwrap();
         messaging.with_options(Self::options())
     }
@@ -152,6 +158,19 @@ impl Shop {
         metric(&self.registry, name, labels)
     }
 
+    /// Creates one more topic.
+    pub(crate) async fn create_topic(&self, topic: Topic, configs: &[(&str, &str)]) {
+        create_topics(&self.kafka, &[topic], configs).await;
+    }
+
+    /// Changes a setting of a topic.
+    pub(crate) async fn configure_topic(&self, topic: Topic, key: &str, value: &str) {
+        let name = self.topic(topic);
+        let change = AlterConfig::new(ResourceSpecifier::Topic(&name)).set(key, value);
+        let results = admin(&self.kafka).alter_configs([&change], &AdminOptions::new()).await.unwrap();
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+    }
+
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.kafka.bootstrap_servers);
@@ -214,15 +233,29 @@ pub(crate) fn metric(registry: &Registry, name: &str, labels: &[(&str, &str)]) -
         .sum()
 }
 
-async fn create_topics(kafka: &KafkaConfig) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &kafka.bootstrap_servers).create().unwrap();
-    let names = [INPUT, OUTPUT, DEAD_LETTERS].map(|topic| format!("{}{}", kafka.topic_prefix, topic.name()));
-    let topics: Vec<NewTopic<'_>> =
-        names.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
+fn admin(kafka: &KafkaConfig) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", &kafka.bootstrap_servers).create().unwrap()
+}
+
+async fn create_topics(kafka: &KafkaConfig, topics: &[Topic], configs: &[(&str, &str)]) {
+    let names: Vec<String> =
+        topics.iter().map(|topic| format!("{}{}", kafka.topic_prefix, topic.name())).collect();
+    let new = |name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
+    let with_configs =
+        |topic| configs.iter().fold(topic, |topic: NewTopic<'_>, (key, value)| topic.set(key, value));
+    let topics: Vec<NewTopic<'_>> = names.iter().map(|name| with_configs(new(name))).collect();
+    let admin = admin(kafka);
     for result in admin.create_topics(&topics, &AdminOptions::new()).await.unwrap() {
         result.unwrap();
     }
+    // A broker takes a moment to know of what was created, and refuses what is sent to it meanwhile.
+    eventually("the topics to be known", async || names.iter().all(|name| is_known(&admin, name))).await;
+}
+
+fn is_known(admin: &AdminClient<DefaultClientContext>, topic: &str) -> bool {
+    let metadata =
+        tokio::task::block_in_place(|| admin.inner().fetch_metadata(Some(topic), DEADLINE)).unwrap();
+    metadata.topics().iter().all(|topic| topic.error().is_none() && !topic.partitions().is_empty())
 }
 
 fn read(mut config: ClientConfig, topic: &str, count: usize) -> Vec<OwnedMessage> {

@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use devcluster::kafka::{Kafka, KafkaOptions};
 use devcluster::postgres::{Postgres, PostgresOptions};
 use devcluster::testing;
-use messaging::{ConsumerState, HandleError};
+use messaging::{ConsumerOptions, ConsumerState, HandleError};
 
 use crate::handlers::Recorder;
-use crate::harness::{INPUT, OUTPUT, Shop, assert_in_order, events, eventually, within};
+use crate::harness::{
+    DEAD_LETTERS, INPUT, OUTPUT, Running, Shop, assert_in_order, events, eventually, within,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_database_is_away_the_consumer_waits_and_spends_nothing() {
@@ -110,4 +112,38 @@ async fn while_the_broker_is_away_the_outbox_keeps_everything() {
     running.stop().await;
     assert_in_order(&shop.effects().await);
     assert!(shop.records(INPUT, 200).await.len() >= 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_waits_for_the_broker_holds_nothing_in_the_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut kafka = Kafka::start(KafkaOptions::for_tests(dir.path().join("kafka"), 1).unwrap()).unwrap();
+    let url = testing::postgres().create_database("letter_outage");
+    let shop = Shop::open_at("letter-outage", kafka.bootstrap(), url).await;
+    shop.publish(&events(1, 2)).await;
+    let given_up = Arc::new(AtomicBool::new(false));
+    let is_given_up = given_up.clone();
+    let handler = Recorder::failing(move |_| match is_given_up.load(Ordering::SeqCst) {
+        true => Err(HandleError::permanent("never")),
+        false => Err(HandleError::transient("not yet")),
+    });
+    let options = ConsumerOptions { transient_attempts: u32::MAX, ..Shop::options() };
+    let running = Running::start(shop.messaging().with_options(options), handler);
+    eventually("both to be parked", async || shop.parked().await == 2).await;
+
+    kafka.kill();
+    given_up.store(true, Ordering::SeqCst);
+    eventually("the first to be left alone", async || {
+        let postponed =
+            "SELECT EXISTS (SELECT FROM parked_events WHERE due_at > now() + interval '30 seconds')";
+        sqlx::query_scalar(postponed).fetch_one(&shop.pool).await.unwrap()
+    })
+    .await;
+    let free = sqlx::query("SELECT FROM parked_events FOR UPDATE NOWAIT").fetch_all(&shop.pool).await;
+    assert_eq!(free.unwrap().len(), 2);
+    kafka.restart().unwrap();
+
+    eventually("nothing to be parked", async || shop.parked().await == 0).await;
+    assert_eq!(shop.records(DEAD_LETTERS, 2).await.len(), 2);
+    running.stop().await;
 }

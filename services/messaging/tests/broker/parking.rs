@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::handlers::{Ledger, Recorder};
 use crate::harness::{
-    DEAD_LETTERS, INPUT, Running, Shop, assert_in_order, event, events, eventually, number_of, within,
+    DEAD_LETTERS, INPUT, OUTPUT, Running, Shop, assert_in_order, event, events, eventually, number_of, within,
 };
 
 /// Fails at every event of `key` until it is opened.
@@ -75,7 +75,7 @@ impl Shop {
         Running::start(self.messaging().with_options(options), handler)
     }
 
-    async fn parked(&self) -> i64 {
+    pub(crate) async fn parked(&self) -> i64 {
         sqlx::query_scalar("SELECT count(*) FROM parked_events").fetch_one(&self.pool).await.unwrap()
     }
 }
@@ -250,4 +250,40 @@ async fn crashes_and_rebalances_while_keys_are_parked_lose_and_repeat_nothing() 
     running.stop().await;
     assert_in_order(&shop.effects().await);
     assert_eq!(shop.metric("kafka_dead_letters_total", &[]), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_event_of_a_topic_that_is_no_longer_consumed_does_not_block_its_key() {
+    let shop = Shop::open("unconsumed").await;
+    let (_closed, handler) = gate_at("key-1");
+    shop.publish(&events(2, 3)).await;
+    let running = shop.consume_patiently(handler.clone());
+    shop.wait_for_effects(3).await;
+    eventually("all of the key to be parked", async || shop.parked().await == 3).await;
+    eventually("all offsets to be committed", async || shop.committed().await == 6).await;
+    running.crash().await;
+    // As if the first had come from a topic of other settings, first just now, then long ago.
+    let move_head = |age: &'static str| {
+        let sql =
+            "UPDATE parked_events SET topic = $1, due_at = now() - $2::interval WHERE due_at IS NOT NULL";
+        sqlx::query(sql).bind(OUTPUT.name()).bind(age).execute(&shop.pool)
+    };
+    move_head("1 second").await.unwrap();
+    let running = shop.consume(Recorder::new());
+    shop.publish(&[event("key-0", 3)]).await;
+    shop.wait_for_effects(4).await;
+    assert_eq!(shop.parked().await, 3, "it is left to a build that consumes it");
+
+    move_head("1 day").await.unwrap();
+
+    shop.wait_for_effects(6).await;
+    let letters = shop.records(DEAD_LETTERS, 1).await;
+    running.stop().await;
+    assert_eq!(shop.parked().await, 0);
+    assert_eq!(letters.len(), 1);
+    let cause = (
+        "kafka_dlt-exception-cause-fqcn".to_owned(),
+        b"orderpipeline.messaging.Rejected.unconsumed".to_vec(),
+    );
+    assert!(headers(&letters[0]).contains(&cause));
 }
