@@ -199,14 +199,15 @@ async fn keda_is_told_what_its_kinds_can_hold_and_a_second_look_writes_nothing()
             "name": "keda-shop-order", "behavior": {"scaleDown": {"stabilizationWindowSeconds": 300}}
         },
         "scalingModifiers": {
-            "formula": "inventory_reserved + inventory_failed + notifications_sent", "target": "100"
+            "formula": "inventory_reserved + inventory_failed + inventory_released + notifications_sent",
+            "target": "100"
         },
     });
     assert_eq!(spec["advanced"], advanced);
     assert_eq!(spec["triggers"][0]["authenticationRef"], json!({"name": "shop-order"}));
     assert_eq!(spec["triggers"][0]["metadata"]["sasl"], "scram_sha512");
     let cpu = json!({"type": "cpu", "metricType": "Utilization", "metadata": {"value": "70"}});
-    assert_eq!(spec["triggers"][3], cpu);
+    assert_eq!(spec["triggers"][4], cpu);
     let reference =
         |parameter: &str, key: &str| json!({"parameter": parameter, "name": "shop-order", "key": key});
     assert_eq!(
@@ -252,7 +253,7 @@ async fn the_rights_of_a_service_are_enough_to_see_how_far_behind_it_is() {
         topics.iter().map(|topic| TopicPartition { topic: topic.clone(), partition: 0 }).collect();
     let ends = as_service.end_offsets(&partitions).await;
 
-    assert_eq!(topics.len(), 3);
+    assert_eq!(topics.len(), 4);
     assert!(described.iter().all(Result::is_ok), "{described:?}");
     assert!(ends.iter().all(Result::is_ok), "{ends:?}");
     world.end().await;
