@@ -89,9 +89,11 @@ impl Holder {
 }
 
 async fn look(conn: &mut PgConnection) -> Result<Look, sqlx::Error> {
+    // Rows in a bucket below zero were set aside: the broker was there, and refused them. They may stay for days.
     let row = sqlx::query(
         "SELECT since_us, until_us,
-             EXISTS (SELECT FROM outbox WHERE created_at < now() - make_interval(secs => $1)) AS is_cut_off
+             EXISTS (SELECT FROM outbox
+                     WHERE bucket >= 0 AND created_at < now() - make_interval(secs => $1)) AS is_cut_off
          FROM deadline_hold",
     )
     .bind(LONGEST_GAP.as_secs_f64())

@@ -36,6 +36,10 @@ impl Ahead {
     /// Notes that the record at `offset` came. Whether it is one of those that are waited for.
     pub(crate) const fn take(&mut self, offset: i64) -> bool {
         self.next = offset + 1;
+        if self.next < self.sure {
+            // It was not the end. The client says so again at the next one.
+            self.ended_at = None;
+        }
         offset < self.high
     }
 
@@ -78,6 +82,18 @@ mod tests {
 
         assert!(!ahead.is_done(now + SETTLE_WAIT / 2));
         assert!(ahead.is_done(now + SETTLE_WAIT));
+    }
+
+    #[test]
+    fn records_that_come_after_an_early_end_are_all_waited_for() {
+        let (mut ahead, now) = (Ahead::of(0, 3), Instant::now());
+        ahead.end(now);
+
+        ahead.take(0);
+
+        assert!(!ahead.is_done(now + 2 * SETTLE_WAIT), "records still come");
+        ahead.end(now + 2 * SETTLE_WAIT);
+        assert!(ahead.is_done(now + 3 * SETTLE_WAIT));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::objects::{Kafka, Key, Topic};
 use super::{Change, GROUP, user_kind};
@@ -26,6 +27,8 @@ const VERSIONS: [&str; 2] = ["v1", "v1beta2"];
 const DISCOVERY_INTERVAL: Duration = Duration::from_secs(300);
 /// First wait after watches were refused, or after an answer that is not trusted; the next ones double.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Watches that held so long were ended by something new, which is looked into at once.
+const STEADY: Duration = Duration::from_secs(60);
 /// An apiserver that has just started may not have heard of all groups yet.
 const ABSENCES_TO_BELIEVE: u32 = 3;
 
@@ -45,9 +48,11 @@ async fn discover(ctx: &Context) {
                 tracing::info!(version, "Strimzi is there; what it looks after is left to it");
                 *ctx.strimzi.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
                 absent = 0;
+                let began = Instant::now();
                 refused = match follow(ctx, version).await {
-                    Followed::Listed => 0,
-                    Followed::Refused => refused + 1,
+                    Followed::Listed if began.elapsed() >= STEADY => 0,
+                    // Who may list and not watch would otherwise list all the time.
+                    Followed::Listed | Followed::Refused => refused + 1,
                 };
                 retry_after(refused)
             }

@@ -99,6 +99,25 @@ async fn a_process_that_starts_gives_waiting_answers_time_to_be_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_the_broker_refuses_holds_no_deadline() {
+    let orders = Orders::open().await;
+    let begin = Timestamp::now();
+    let order = orders.take(begin).await;
+    sqlx::query(
+        "INSERT INTO outbox (bucket, events, records, created_at) VALUES (-1, 1, '', now() - interval '1 day')",
+    )
+    .execute(&orders.pool)
+    .await
+    .unwrap();
+
+    for turn in 0..=2 {
+        orders.sweeper.take_turn(begin + turn * (PATIENCE + MOMENT)).await.unwrap();
+    }
+
+    assert_eq!(orders.status(order).await, "CANCELLED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_order_is_late_while_answers_go_unheard_or_nothing_leaves_but_none_waits_for_ever() {
     for is_cut_off in [true, false] {
         let orders = Orders::open().await;

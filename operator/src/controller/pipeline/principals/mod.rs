@@ -252,8 +252,11 @@ pub(super) async fn revoke_leaving(
         return Ok(applied);
     }
     let cluster = ctx.clusters.cluster(&connection.options)?;
-    if cluster.reachable().await.is_ok() && is_elsewhere(pipeline, &cluster) {
-        return Ok(applied);
+    // Only a cluster that answers says which one it is.
+    match cluster.reachable().await {
+        Err(error) => return Ok(Applied { access: kafka::not_done(&error), ..applied }),
+        Ok(()) if is_elsewhere(pipeline, &cluster) => return Ok(applied),
+        Ok(()) => {}
     }
     match revoke(&cluster, &leaving).await {
         Ok(()) => {
