@@ -130,7 +130,10 @@ pub fn root() -> &'static Path {
 
 /// `devcluster` lies beside the binaries of the same build: `target/<profile>/`, or one folder above
 /// for a test binary in `deps/`.
-fn devcluster_binary() -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// When it is not built.
+pub fn devcluster_binary() -> anyhow::Result<PathBuf> {
     let me = std::env::current_exe()?;
     me.ancestors()
         .skip(1)

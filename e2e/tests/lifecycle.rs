@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use e2e::cluster::{Cluster, root};
+use e2e::cluster::{Cluster, devcluster_binary, root};
 use serde_json::Value;
 
 /// What every process of a cluster has in its environment.
@@ -35,10 +35,7 @@ impl Second {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        // Beside the test, in `target/<profile>/deps`.
-        let me = std::env::current_exe().expect("this program has a path");
-        let target = me.ancestors().nth(2).expect("it lies in target/<profile>/deps");
-        let mut command = Command::new(target.join("devcluster"));
+        let mut command = Command::new(devcluster_binary().expect("devcluster is built"));
         command.arg("--dir").arg(&self.dir).args(arguments).current_dir(root());
         command
     }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::rows::decode;
 
 /// How long the database may be out of reach, or this process stand still, before answers may have gone unheard.
-/// More than twice the longest pause between two turns of a sweeper, and a third of a step's usual time.
+/// Twice the longest pause between two turns of a sweeper, and a third of a step's usual time.
 const LONGEST_GAP: Duration = Duration::from_secs(10);
 
 /// Says whether deadlines count.

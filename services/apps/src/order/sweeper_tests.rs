@@ -79,6 +79,13 @@ impl Orders {
             .unwrap()
     }
 
+    /// Has an event wait in `bucket` of the outbox for longer than a broker that is there lets it.
+    async fn wait_in_outbox(&self, bucket: i16) {
+        let event = "INSERT INTO outbox (bucket, events, records, created_at)
+                     VALUES ($1, 1, '', now() - interval '11 seconds')";
+        sqlx::query(event).bind(bucket).execute(&self.pool).await.unwrap();
+    }
+
     async fn spoil(&self, statement: &'static str, order: OrderId) {
         sqlx::query(statement).bind(order.as_uuid()).execute(&self.pool).await.unwrap();
     }
@@ -103,12 +110,7 @@ async fn an_event_that_the_broker_refuses_holds_no_deadline() {
     let orders = Orders::open().await;
     let begin = Timestamp::now();
     let order = orders.take(begin).await;
-    sqlx::query(
-        "INSERT INTO outbox (bucket, events, records, created_at) VALUES (-1, 1, '', now() - interval '1 day')",
-    )
-    .execute(&orders.pool)
-    .await
-    .unwrap();
+    orders.wait_in_outbox(-1).await;
 
     for turn in 0..=2 {
         orders.sweeper.take_turn(begin + turn * (PATIENCE + MOMENT)).await.unwrap();
@@ -124,14 +126,7 @@ async fn no_order_is_late_while_answers_go_unheard_or_nothing_leaves_but_none_wa
         let begin = Timestamp::now();
         let order = orders.take(begin).await;
         match is_cut_off {
-            true => sqlx::query(
-                "INSERT INTO outbox (bucket, events, records, created_at)
-                 VALUES (0, 1, '', now() - interval '11 seconds')",
-            )
-            .execute(&orders.pool)
-            .await
-            .map(drop)
-            .unwrap(),
+            true => orders.wait_in_outbox(0).await,
             false => drop(orders.current.send_replace(false)),
         }
 

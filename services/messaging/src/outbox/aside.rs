@@ -7,7 +7,8 @@
 //! # What order is kept
 //! Kafka keeps the order of a partition, and a key has one partition on each topic: so order is promised per key *on a
 //! topic*, and nothing more is held back. A record follows those of its key and topic aside; it leads past every other.
-//! What was handed over in one go with a record that is refused cannot be held any more.
+//! What was handed over in one go with a record that is refused cannot be held any more: in a pass too, one that is too
+//! large may be overtaken by those behind it.
 //!
 //! What is aside is known from having read it: whoever takes a bucket makes a pass before reading its rows.
 
