@@ -10,7 +10,7 @@ use crate::config::{ConfigAlteration, TopicConfig};
 use crate::error::Error;
 use crate::group::{GroupDescription, GroupListing, GroupOffsets, PartitionLag, TopicPartition};
 use crate::scram::{ScramDeletion, ScramInfo, ScramUpsertion};
-use crate::topic::{BrokerId, NewTopic, PartitionGrowth, TopicDescription, TopicName};
+use crate::topic::{NewTopic, PartitionGrowth, TopicDescription, TopicName};
 
 /// One answer per item, in the order of the items. A failure of the whole request (no connection, for one) is the
 /// answer to every item, so that a caller has one place to look.
@@ -31,7 +31,7 @@ pub enum Mode {
 #[strum(serialize_all = "snake_case")]
 #[expect(missing_docs, reason = "each is the method of `Admin` of the same name")]
 pub enum RequestKind {
-    DescribeCluster,
+    ClusterId,
     DescribeTopics,
     DescribeConfigs,
     CreateTopics,
@@ -49,38 +49,17 @@ pub enum RequestKind {
     EndOffsets,
 }
 
-/// A broker that is up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broker {
-    /// Its node id.
-    pub id: BrokerId,
-    /// The address that it advertises on the listener in use.
-    pub host: String,
-    /// The port that it advertises on the listener in use.
-    pub port: u16,
-    /// Its rack, where one is configured.
-    pub rack: Option<String>,
-}
-
-/// A cluster as one of its brokers sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cluster {
-    /// The id that the cluster got when it was formatted; it tells two clusters behind one address apart.
-    pub id: String,
-    /// The brokers that are up, by id.
-    pub brokers: Vec<Broker>,
-}
-
 /// Administration of one Kafka cluster.
 ///
 /// Every method takes a batch, answers per item in the order given ([`Batch`]), makes no request for an empty batch,
 /// and is safe to repeat. In a batch of changes, an object that is there a second time gets
-/// [`Error::InvalidRequest`]; in a batch of questions, the first one's answer. Metadata is eventually consistent: what was just created or changed may not be visible to
-/// the next describe for some milliseconds, seconds after mass deletions.
+/// [`Error::InvalidRequest`]; in a batch of questions, the first one's answer. Metadata is
+/// eventually consistent: what was just created or changed may not be visible to the next describe for some
+/// milliseconds, seconds after mass deletions.
 #[async_trait]
 pub trait Admin: fmt::Debug + Send + Sync + 'static {
-    /// The cluster's id and brokers.
-    async fn describe_cluster(&self) -> Result<Cluster, Error>;
+    /// The id that the cluster got when it was formatted: tells two clusters behind one address apart.
+    async fn cluster_id(&self) -> Result<String, Error>;
 
     /// Identity, partitions, replicas and health of topics; [`Error::NotFound`] for a topic that does not exist.
     /// Never creates a topic, whatever the broker's `auto.create.topics.enable` says.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::acl::{AclBinding, AclFilter};
-use crate::admin::{Admin, Batch, Cluster, Mode, RequestKind};
+use crate::admin::{Admin, Batch, Mode, RequestKind};
 use crate::config::{ConfigAlteration, TopicConfig};
 use crate::error::Error;
 use crate::group::{GroupDescription, GroupListing, GroupOffsets, TopicPartition};
@@ -73,8 +73,8 @@ impl<G: Guard> Admin for Guarded<G> {
         self.guard.change(deletions.len(), self.inner.delete_scram(deletions)).await
     }
 
-    async fn describe_cluster(&self) -> Result<Cluster, Error> {
-        self.inner.describe_cluster().await
+    async fn cluster_id(&self) -> Result<String, Error> {
+        self.inner.cluster_id().await
     }
 
     async fn describe_topics(&self, topics: &[TopicName]) -> Batch<TopicDescription> {

@@ -28,7 +28,7 @@ mod trouble;
 pub use acl::{
     AclBinding, AclFilter, AclOperation, PatternFilter, PatternType, Permission, Principal, ResourceKind,
 };
-pub use admin::{Admin, Batch, Broker, Cluster, Mode, RequestKind};
+pub use admin::{Admin, Batch, Mode, RequestKind};
 pub use client::KafkaAdmin;
 pub use coalesce::{CoalesceOptions, Coalescing};
 pub use config::{ConfigAlteration, ConfigChange, ConfigEntry, ConfigSource, TopicConfig};

@@ -33,7 +33,7 @@ async fn one_of_everything(admin: &KafkaAdmin, names: &[TopicName]) {
         names.iter().map(|name| TopicPartition { topic: name.clone(), partition: 0 }).collect();
     let bad = ConfigAlteration::of(names[0].clone()).set("no.such.key", "1");
 
-    drop(admin.describe_cluster().await.unwrap());
+    drop(admin.cluster_id().await.unwrap());
     drop(admin.describe_topics(names).await);
     drop(admin.describe_topics(&missing).await);
     drop(admin.describe_configs(names).await);

@@ -12,7 +12,7 @@ use futures::future::join_all;
 
 use self::chunks::chunks;
 use crate::acl::{AclBinding, AclFilter};
-use crate::admin::{Admin, Batch, Cluster, Mode, RequestKind};
+use crate::admin::{Admin, Batch, Mode, RequestKind};
 use crate::batch::{Duplicate, Sifted, all_failed};
 use crate::check;
 use crate::config::{ConfigAlteration, TopicConfig};
@@ -90,7 +90,7 @@ impl KafkaAdmin {
         if !answers.iter().any(is_empty) {
             return answers;
         }
-        let refusal = match self.client.may_describe_acls().wait().await {
+        let refusal = match self.client.may_describe_acls().await {
             Ok(true) => return answers,
             Ok(false) => Error::NotAuthorized {
                 message: "ACLs can be described with Describe on the cluster".to_owned(),
@@ -135,8 +135,8 @@ fn records(topic: &NewTopic) -> usize {
 
 #[async_trait]
 impl Admin for KafkaAdmin {
-    async fn describe_cluster(&self) -> Result<Cluster, Error> {
-        self.client.describe_cluster().wait().await
+    async fn cluster_id(&self) -> Result<String, Error> {
+        self.client.cluster_id().await
     }
 
     async fn describe_topics(&self, topics: &[TopicName]) -> Batch<TopicDescription> {

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 pub use self::lane::CoalesceOptions;
 use self::lane::{Lane, boxed};
 use crate::acl::{AclBinding, AclFilter};
-use crate::admin::{Admin, Batch, Cluster, Mode, RequestKind};
+use crate::admin::{Admin, Batch, Mode, RequestKind};
 use crate::batch::{Duplicate, Sifted, all_failed};
 use crate::check;
 use crate::config::{ConfigAlteration, TopicConfig};
@@ -153,8 +153,8 @@ async fn sifted<I: Clone + Send + Sync + 'static, T: Clone + Send + 'static>(
 
 #[async_trait]
 impl Admin for Coalescing {
-    async fn describe_cluster(&self) -> Result<Cluster, Error> {
-        self.inner.describe_cluster().await
+    async fn cluster_id(&self) -> Result<String, Error> {
+        self.inner.cluster_id().await
     }
 
     async fn describe_topics(&self, topics: &[TopicName]) -> Batch<TopicDescription> {

@@ -7,7 +7,7 @@ use sys::{
     rd_kafka_ResourcePatternType_t as pattern, rd_kafka_ResourceType_t as resource,
 };
 
-use super::client::{Answer, Client, Extra, Target};
+use super::client::{Answer, Client, Target};
 use super::native::{
     Owned, c_text, error_outcome, list, pointers, rd_kafka_AclBinding_operation,
     rd_kafka_AclBinding_permission_type, rd_kafka_AclBinding_resource_pattern_type,
@@ -16,6 +16,11 @@ use super::native::{
 use crate::acl::{AclBinding, AclFilter, AclOperation, PatternFilter, PatternType, Permission, ResourceKind};
 use crate::admin::{Batch, Mode, RequestKind};
 use crate::error::Error;
+
+/// A user to ask about where the answer about the user does not matter.
+const ANYBODY: &str = "anybody";
+/// What is said of a request that the broker does not know, by librdkafka or by the broker.
+const NO_SUCH_REQUEST: [&str; 2] = ["_UNSUPPORTED_FEATURE", "UNSUPPORTED_VERSION"];
 
 impl Client {
     pub(crate) fn describe_acls(&self, filter: &AclFilter) -> Answer<Vec<AclBinding>> {
@@ -37,24 +42,16 @@ impl Client {
         })
     }
 
-    /// Whether we may describe the cluster, which covers its ACLs. True also where a broker does not tell.
-    pub(crate) fn may_describe_acls(&self) -> Answer<bool> {
-        let kind = (RequestKind::DescribeCluster, api::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER);
-        // SAFETY: the target is valid during the call.
-        let send = |to: &Target| unsafe { sys::rd_kafka_DescribeCluster(to.client, to.options, to.queue) };
-        self.submit(kind, Extra::TellAuthorizedOperations, send, |event| {
-            // SAFETY: the event is the answer to this call, and lives, with what it lends, during this closure. The
-            // operations are read as the numbers that they are in C.
-            unsafe {
-                let result = sys::rd_kafka_event_DescribeCluster_result(event.ptr());
-                let mut count = 0;
-                let first =
-                    sys::rd_kafka_DescribeCluster_result_authorized_operations(result, &raw mut count);
-                let first = first.cast::<i32>();
-                let describe = op::RD_KAFKA_ACL_OPERATION_DESCRIBE as i32;
-                Ok(first.is_null() || (0..count).any(|index| first.add(index).read() == describe))
-            }
-        })
+    /// Whether we may describe the cluster, which covers its ACLs and its users alike: asked about a user, brokers
+    /// refuse those who may not. True also where they do not tell. (Not by the operations that we are told we may do
+    /// on the cluster: see [`Self::cluster_id`] about the request that tells them.)
+    pub(crate) async fn may_describe_acls(&self) -> Result<bool, Error> {
+        match self.describe_scram(&[&ANYBODY.to_owned()]).wait().await {
+            Ok(_) => Ok(true),
+            Err(Error::Other { code, .. }) if NO_SUCH_REQUEST.contains(&code.as_str()) => Ok(true),
+            Err(Error::NotAuthorized { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Answers in the order of `bindings`.

@@ -18,7 +18,8 @@ use crate::classify::{ALL_BROKERS_DOWN, AUTHENTICATION_FAILED, is_tls_failure};
 use crate::error::{Error, UnavailableCause};
 use crate::trouble::Trouble;
 
-/// How long the thread sleeps when nothing comes, and so the longest that a dropped client lives on.
+/// How long the thread sleeps when nothing comes, and so the longest that a dropped client that waits for no answer
+/// lives on.
 const POLL_MS: i32 = 100;
 /// How much longer than librdkafka's own limit we wait before we answer ourselves; it has known hangs.
 const GRACE: Duration = Duration::from_secs(5);
@@ -26,7 +27,8 @@ const GRACE: Duration = Duration::from_secs(5);
 type Finish = Box<dyn FnOnce(Result<&Event, Error>) + Send>;
 
 struct Pending {
-    finish: Finish,
+    /// Takes the answer; none when the request was answered before its answer came.
+    finish: Option<Finish>,
     overdue_at: Instant,
 }
 
@@ -58,23 +60,6 @@ pub(crate) struct Client {
 unsafe impl Send for Client {}
 // SAFETY: as above.
 unsafe impl Sync for Client {}
-
-/// What a request is to do beyond its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Extra {
-    Nothing,
-    ValidateOnly,
-    TellAuthorizedOperations,
-}
-
-impl From<Mode> for Extra {
-    fn from(mode: Mode) -> Self {
-        match mode {
-            Mode::Apply => Self::Nothing,
-            Mode::ValidateOnly => Self::ValidateOnly,
-        }
-    }
-}
 
 /// What a call of librdkafka is sent with.
 pub(super) struct Target {
@@ -144,6 +129,10 @@ impl Client {
         }
     }
 
+    pub(super) fn native(&self) -> *mut sys::rd_kafka_t {
+        self.native.ptr()
+    }
+
     /// Requests sent so far, by kind.
     pub(crate) fn request_counts(&self) -> BTreeMap<RequestKind, u64> {
         lock(&self.counts).clone()
@@ -153,12 +142,12 @@ impl Client {
     pub(super) fn submit<T: Send + 'static>(
         &self,
         (kind, api): (RequestKind, sys::rd_kafka_admin_op_t),
-        extra: impl Into<Extra>,
+        mode: Mode,
         send: impl FnOnce(&Target),
         parse: impl FnOnce(&Event) -> Result<T, Error> + Send + 'static,
     ) -> Answer<T> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let options = match self.options(api, extra.into(), id) {
+        let options = match self.options(api, mode, id) {
             Ok(options) => options,
             Err(error) => return Answer::ready(Err(error)),
         };
@@ -168,7 +157,7 @@ impl Client {
             drop(sender.send(outcome.and_then(parse)));
         });
         let overdue_at = Instant::now() + self.request_timeout + GRACE;
-        lock(&self.pending).insert(id, Pending { finish, overdue_at });
+        lock(&self.pending).insert(id, Pending { finish: Some(finish), overdue_at });
         *lock(&self.counts).entry(kind).or_default() += 1;
         send(&Target { client: self.native.ptr(), options: options.ptr(), queue: self.queue.ptr() });
         Answer(receiver)
@@ -177,7 +166,7 @@ impl Client {
     fn options(
         &self,
         api: sys::rd_kafka_admin_op_t,
-        extra: Extra,
+        mode: Mode,
         id: usize,
     ) -> Result<Owned<sys::rd_kafka_AdminOptions_t>, Error> {
         let timeout_ms = i32::try_from(self.request_timeout.as_millis()).unwrap_or(i32::MAX);
@@ -191,13 +180,10 @@ impl Client {
             outcome_of_code(
                 sys::rd_kafka_AdminOptions_set_request_timeout(ptr, timeout_ms, reason, size) as i32
             )?;
-            match extra {
-                Extra::Nothing => {}
-                Extra::ValidateOnly => {
+            match mode {
+                Mode::Apply => {}
+                Mode::ValidateOnly => {
                     outcome_of_code(sys::rd_kafka_AdminOptions_set_validate_only(ptr, 1, reason, size) as i32)?
-                }
-                Extra::TellAuthorizedOperations => {
-                    take_error(sys::rd_kafka_AdminOptions_set_include_authorized_operations(ptr, 1))?;
                 }
             }
             sys::rd_kafka_AdminOptions_set_opaque(ptr, std::ptr::without_provenance_mut(id));
@@ -229,7 +215,9 @@ impl Client {
             }
             Err(error) => Err(lock(&self.trouble).explain(error)),
         };
-        finish(pending, outcome);
+        if let Some(answer) = pending.finish {
+            finish(answer, outcome);
+        }
     }
 
     /// The library tells of failed connections here, not in the answers of requests, which just time out.
@@ -249,8 +237,9 @@ impl Client {
             return;
         }
         // We have never come in: waiting for the timeout would tell nothing more.
-        let waiting: Vec<Pending> = lock(&self.pending).drain().map(|(_, pending)| pending).collect();
-        waiting.into_iter().for_each(|pending| finish(pending, Err(error.clone())));
+        let waiting: Vec<_> =
+            lock(&self.pending).values_mut().filter_map(|pending| pending.finish.take()).collect();
+        waiting.into_iter().for_each(|answer| finish(answer, Err(error.clone())));
     }
 
     fn give_up_overdue(&self) {
@@ -258,27 +247,29 @@ impl Client {
         let mut overdue = Vec::new();
         lock(&self.pending)
             .extract_if(|_, pending| pending.overdue_at < now)
-            .for_each(|(_, one)| overdue.push(one));
-        for pending in overdue {
+            .for_each(|(_, one)| overdue.extend(one.finish));
+        for answer in overdue {
             let message = "the client library did not answer in time".to_owned();
-            finish(pending, Err(Error::Unavailable { cause: UnavailableCause::Timeout, message }));
+            finish(answer, Err(Error::Unavailable { cause: UnavailableCause::Timeout, message }));
         }
     }
 }
 
-/// Takes events until everyone else has let go of the client; then this thread drops it, so that the time that
-/// librdkafka needs to close connections is nobody else's.
+/// Takes events until everyone else has let go of the client, and every request is answered; then this thread drops it,
+/// so that the time that librdkafka needs to close connections is nobody else's. The answers are waited for because
+/// librdkafka 2.12 takes the process down over one about topics that meets a client that is being closed (its parser
+/// gives neither a result nor an error, and an assertion follows).
 fn serve(client: &Arc<Client>) {
-    while Arc::strong_count(client) > 1 {
+    while Arc::strong_count(client) > 1 || !lock(&client.pending).is_empty() {
         client.poll();
         client.give_up_overdue();
     }
 }
 
-fn finish(pending: Pending, outcome: Result<&Event, Error>) {
+fn finish(answer: Finish, outcome: Result<&Event, Error>) {
     // A panic while reading one answer must not take the thread, and so all other answers, with it; the panic hook
     // has reported it, and the caller gets an error because the sender is dropped.
-    drop(catch_unwind(AssertUnwindSafe(|| (pending.finish)(outcome))));
+    drop(catch_unwind(AssertUnwindSafe(|| answer(outcome))));
 }
 
 fn create(config: &ClientConfig, client_type: ClientType) -> Result<Owned<sys::rd_kafka_t>, Error> {

@@ -10,7 +10,7 @@ use super::native::{
     Event, Owned, c_text, c_texts, error_outcome, list, optional_text, pointers, rd_kafka_ConfigEntry_source,
     resource_outcome, text, topic_outcome,
 };
-use crate::admin::{Broker, Cluster, Mode, RequestKind};
+use crate::admin::{Mode, RequestKind};
 use crate::config::{ConfigAlteration, ConfigChange, ConfigEntry, ConfigSource, TopicConfig};
 use crate::error::Error;
 use crate::topic::{BrokerId, NewTopic, Partition, PartitionGrowth, TopicDescription, TopicId, TopicName};
@@ -18,18 +18,38 @@ use crate::topic::{BrokerId, NewTopic, Partition, PartitionGrowth, TopicDescript
 /// Answers by the topic's name.
 pub(crate) type ByName<T> = BTreeMap<String, Result<T, Error>>;
 
+/// A name to ask for where the answer about the topic does not matter; Kafka's own, so that it is nobody's secret.
+const ANY_TOPIC: &str = "__consumer_offsets";
+const DO_NOT_WAIT: i32 = 0;
+
 type Resources = Vec<Owned<sys::rd_kafka_ConfigResource_t>>;
 
 impl Client {
-    pub(crate) fn describe_cluster(&self) -> Answer<Cluster> {
-        let kind = (RequestKind::DescribeCluster, api::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER);
-        // SAFETY: the target is valid during the call.
-        let send = |to: &Target| unsafe { sys::rd_kafka_DescribeCluster(to.client, to.options, to.queue) };
-        self.submit(kind, Mode::Apply, send, |event| Ok(read_cluster(event)))
+    /// The id that comes along when a topic is described, which need not exist. Not `rd_kafka_DescribeCluster`:
+    /// librdkafka 2.12 takes the process down when a broker that has just started, or come out of a freeze, tells of no
+    /// broker at all (the error goes lost in `rd_kafka_DescribeClusterResponse_parse`, and an assertion follows).
+    pub(crate) async fn cluster_id(&self) -> Result<String, Error> {
+        self.ask_for_topics(RequestKind::ClusterId, &[ANY_TOPIC]).wait().await?;
+        let none = || Error::Other {
+            code: "NO_CLUSTER_ID".to_owned(),
+            message: "the brokers do not tell their cluster's id".to_owned(),
+        };
+        // SAFETY: the client is valid. The text is ours, and freed by the library that made it, after it was copied.
+        unsafe {
+            let id = sys::rd_kafka_clusterid(self.native(), DO_NOT_WAIT);
+            let told = (!id.is_null()).then(|| text(id));
+            sys::rd_kafka_mem_free(self.native(), id.cast());
+            told.ok_or_else(none)
+        }
     }
 
     pub(crate) fn describe_topics(&self, names: &[&TopicName]) -> Answer<ByName<TopicDescription>> {
-        let names = match c_texts(names.iter().map(|name| name.as_str())) {
+        let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+        self.ask_for_topics(RequestKind::DescribeTopics, &names)
+    }
+
+    fn ask_for_topics(&self, kind: RequestKind, names: &[&str]) -> Answer<ByName<TopicDescription>> {
+        let names = match c_texts(names.iter().copied()) {
             Ok(names) => names,
             Err(error) => return Answer::ready(Err(error)),
         };
@@ -43,7 +63,7 @@ impl Client {
             Ok(topics) => topics,
             Err(error) => return Answer::ready(Err(error)),
         };
-        let kind = (RequestKind::DescribeTopics, api::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+        let kind = (kind, api::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
         // SAFETY: the target and the topics, which are copied, are valid during the call.
         let send = |to: &Target| unsafe {
             sys::rd_kafka_DescribeTopics(to.client, topics.ptr(), to.options, to.queue)
@@ -230,31 +250,6 @@ fn altered_resource(alteration: &ConfigAlteration) -> Result<Owned<sys::rd_kafka
         }
     }
     Ok(resource)
-}
-
-fn read_cluster(event: &Event) -> Cluster {
-    // SAFETY: the event is the answer to this call, and lives, with what it lends, during this function.
-    unsafe {
-        let result = sys::rd_kafka_event_DescribeCluster_result(event.ptr());
-        let nodes = list(result, sys::rd_kafka_DescribeCluster_result_nodes);
-        let mut brokers: Vec<Broker> = nodes.iter().map(|&node| read_broker(node)).collect();
-        brokers.sort_by_key(|broker| broker.id);
-        Cluster { id: text(sys::rd_kafka_DescribeCluster_result_cluster_id(result)), brokers }
-    }
-}
-
-/// # Safety
-/// `node` is valid.
-unsafe fn read_broker(node: *const sys::rd_kafka_Node_t) -> Broker {
-    // SAFETY: `node` is valid, and its texts are copied.
-    unsafe {
-        Broker {
-            id: sys::rd_kafka_Node_id(node),
-            host: text(sys::rd_kafka_Node_host(node)),
-            port: sys::rd_kafka_Node_port(node),
-            rack: optional_text(sys::rd_kafka_Node_rack(node)),
-        }
-    }
 }
 
 fn read_topics(event: &Event) -> ByName<TopicDescription> {

@@ -36,10 +36,6 @@ impl Topics {
         Self { brokers, created: 0, topics: BTreeMap::new(), broker_settings: BTreeMap::new() }
     }
 
-    pub(super) fn brokers(&self) -> u16 {
-        self.brokers
-    }
-
     pub(super) fn set_broker_default(&mut self, key: String, value: String) {
         self.broker_settings.insert(key, value);
     }

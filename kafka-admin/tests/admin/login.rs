@@ -37,7 +37,7 @@ async fn new_user() -> (KafkaAdmin, Principal) {
     only(real().upsert_scram(&[ScramUpsertion::sha512(name.clone(), "secret".into())]).await).unwrap();
     let ask = || async {
         let user = as_user(&name, "secret");
-        user.describe_cluster().await.map(|_| user)
+        user.cluster_id().await.map(|_| user)
     };
     (eventually("the new user logs in", ask, Result::is_ok).await.unwrap(), Principal::user(name))
 }
@@ -46,9 +46,9 @@ async fn new_user() -> (KafkaAdmin, Principal) {
 async fn the_right_password_logs_in() {
     let kafka = testing::kafka();
 
-    let cluster = as_user(kafka.admin_user(), kafka.admin_password()).describe_cluster().await;
+    let cluster = as_user(kafka.admin_user(), kafka.admin_password()).cluster_id().await;
 
-    assert_eq!(cluster.unwrap().brokers.len(), 1);
+    assert_eq!(cluster.unwrap().len(), 22);
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn a_wrong_password_is_told_as_such_and_soon() {
     for (user, password) in [(testing::kafka().admin_user(), "wrong"), ("nobody", "secret")] {
         let started = Instant::now();
 
-        let refused = as_user(user, password).describe_cluster().await;
+        let refused = as_user(user, password).cluster_id().await;
 
         assert!(matches!(refused, Err(Error::NotAuthenticated { .. })), "{refused:?}");
         assert!(started.elapsed() < REQUEST_TIMEOUT / 2, "after {:?}", started.elapsed());
@@ -75,8 +75,7 @@ async fn a_listener_that_wants_something_else_is_unavailable_within_the_bound() 
     let tls_at_plain = short(kafka.bootstrap(), Security::Ssl(TlsOptions::default()));
     let started = Instant::now();
 
-    let (plain_at_sasl, tls_at_plain) =
-        tokio::join!(plain_at_sasl.describe_cluster(), tls_at_plain.describe_cluster());
+    let (plain_at_sasl, tls_at_plain) = tokio::join!(plain_at_sasl.cluster_id(), tls_at_plain.cluster_id());
 
     for refused in [plain_at_sasl, tls_at_plain] {
         assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");

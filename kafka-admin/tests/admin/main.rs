@@ -69,7 +69,7 @@ macro_rules! claims {
 
 claims! {
     topics:
-        a_cluster_has_an_id_and_brokers,
+        a_cluster_has_an_id,
         a_created_topic_is_described_as_asked,
         what_is_left_out_follows_the_broker,
         a_topic_is_created_once,

@@ -86,7 +86,7 @@ impl Cluster {
             },
         });
         put(&self.api("Kafka"), "Kafka", "main", spec).await;
-        let id = self.admin().describe_cluster().await.unwrap().id;
+        let id = self.admin().cluster_id().await.unwrap();
         let at = |name: &str, servers: String| json!({"name": name, "bootstrapServers": servers});
         let listeners =
             [at("scram", self.kafka.sasl_tls_bootstrap()), at("mutual", self.kafka.mtls_bootstrap())];

@@ -10,7 +10,7 @@ use super::world::{World, client, is, message};
 /// Strimzi's cluster `main`, whose id is that of the test's broker.
 async fn cluster(world: &World) {
     use kafka_admin::Admin;
-    let id = world.admin.describe_cluster().await.unwrap().id;
+    let id = world.admin.cluster_id().await.unwrap();
     let kafkas = api(&world.client, &world.namespace, "Kafka");
     put(
         &kafkas,

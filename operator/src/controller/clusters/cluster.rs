@@ -138,8 +138,8 @@ impl Cluster {
 
     /// Looks now.
     pub async fn probe(&self) -> Health {
-        let health = match self.admin.describe_cluster().await {
-            Ok(cluster) => Health::Up { id: cluster.id },
+        let health = match self.admin.cluster_id().await {
+            Ok(id) => Health::Up { id },
             Err(error) => Health::Down(error),
         };
         self.set(health.clone());
@@ -201,7 +201,7 @@ mod tests {
     }
 
     fn asked(memory: &MemoryAdmin) -> u64 {
-        memory.request_counts().get(&RequestKind::DescribeCluster).copied().unwrap_or_default()
+        memory.request_counts().get(&RequestKind::ClusterId).copied().unwrap_or_default()
     }
 
     #[tokio::test]
