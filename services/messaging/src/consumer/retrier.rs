@@ -189,11 +189,11 @@ impl<H: Handler> Retrier<H> {
     async fn give_up(
         &self,
         mut tx: PgTransaction<'_>,
-        head: Head,
+        mut head: Head,
         grounds: Grounds,
     ) -> Result<(), Interrupted> {
         let Attempt { pool, parking, .. } = &*self.attempt;
-        parking.postpone(&mut tx, &head, LETTER_TIME).await?;
+        parking.postpone(&mut tx, &mut head, LETTER_TIME).await?;
         tx.commit().await?;
         self.dead_letters.write(&[(head.record.clone(), grounds)], &self.waits).await?;
         let mut tx = pool.begin().await?;

@@ -19,6 +19,8 @@ pub(crate) struct Head {
     id: i64,
     /// How many attempts it had.
     pub(crate) attempts: u32,
+    /// Since when it is due, as PostgreSQL writes it: with the attempts it tells whether somebody had it meanwhile.
+    due_at: String,
     pub(crate) record: Incoming,
 }
 
@@ -27,6 +29,7 @@ struct Row {
     key: Vec<u8>,
     id: i64,
     attempts: i32,
+    due_at: String,
     topic: String,
     partition: i32,
     record_offset: i64,
@@ -49,12 +52,12 @@ impl Parking {
         full_name: impl Fn(&str) -> String,
     ) -> Result<Option<Head>, sqlx::Error> {
         let row: Option<Row> = sqlx::query_as(
-            "SELECT key, id, attempts, topic, partition, record_offset, timestamp_ms, log_append, record_key,
-                 value, header_names, header_values
+            "SELECT key, id, attempts, due_at::text, topic, partition, record_offset, timestamp_ms, log_append,
+                 record_key, value, header_names, header_values
              FROM parked_events
              WHERE consumer = $1 AND due_at <= now() AND (topic = ANY ($2)
                  OR topic = ANY ($3) AND due_at <= now() - make_interval(secs => $4))
-             ORDER BY due_at LIMIT 1
+             ORDER BY parked_events.due_at LIMIT 1
              FOR UPDATE SKIP LOCKED",
         )
         .bind(self.consumer)
@@ -75,32 +78,36 @@ impl Parking {
     pub(crate) async fn postpone(
         &self,
         conn: &mut PgConnection,
-        head: &Head,
+        head: &mut Head,
         wait: Duration,
     ) -> Result<(), sqlx::Error> {
-        sqlx::query(
+        head.due_at = sqlx::query_scalar(
             "UPDATE parked_events SET due_at = now() + make_interval(secs => $4)
-             WHERE consumer = $1 AND key = $2 AND id = $3",
+             WHERE consumer = $1 AND key = $2 AND id = $3
+             RETURNING due_at::text",
         )
         .bind(self.consumer)
         .bind(&head.key)
         .bind(head.id)
         .bind(wait.as_secs_f64())
-        .execute(conn)
+        .fetch_one(conn)
         .await?;
         Ok(())
     }
 
-    /// Takes `head` again, if it is still as it was and nobody else has it.
+    /// Takes `head` again, if it is still as it was and nobody else has it. What another worker has postponed to give
+    /// it up, or put back, is not as it was.
     pub(crate) async fn reclaim(&self, conn: &mut PgConnection, head: &Head) -> Result<bool, sqlx::Error> {
         let claimed: Option<i64> = sqlx::query_scalar(
             "SELECT id FROM parked_events WHERE consumer = $1 AND key = $2 AND id = $3 AND attempts = $4
+                 AND due_at = $5::timestamptz
              FOR UPDATE SKIP LOCKED",
         )
         .bind(self.consumer)
         .bind(&head.key)
         .bind(head.id)
         .bind(count(head.attempts))
+        .bind(&head.due_at)
         .fetch_optional(conn)
         .await?;
         Ok(claimed.is_some())
@@ -120,12 +127,12 @@ impl Parking {
     }
 
     /// Notes that an attempt at `head` failed because of `error`; the next is due after `wait`. Whoever has
-    /// taken it meanwhile is waited for.
+    /// taken it meanwhile is waited for, and what it decided stands.
     pub(crate) async fn failed(&self, head: &Head, error: &str, wait: Duration) -> Result<(), sqlx::Error> {
         sqlx::query(
             "UPDATE parked_events SET attempts = attempts + 1, due_at = now() + make_interval(secs => $5),
                  first_error = coalesce(first_error, $6), last_error = $6
-             WHERE consumer = $1 AND key = $2 AND id = $3 AND attempts = $4",
+             WHERE consumer = $1 AND key = $2 AND id = $3 AND attempts = $4 AND due_at = $7::timestamptz",
         )
         .bind(self.consumer)
         .bind(&head.key)
@@ -133,6 +140,7 @@ impl Parking {
         .bind(count(head.attempts))
         .bind(wait.as_secs_f64())
         .bind(queue::storable(error))
+        .bind(&head.due_at)
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -150,6 +158,7 @@ fn head_of(row: Row, full_name: impl Fn(&str) -> String) -> Result<Head, sqlx::E
         key: row.key,
         id: row.id,
         attempts: row.attempts.unsigned_abs(),
+        due_at: row.due_at,
         record: Incoming {
             source: Source { topic, name: full_name(topic.name()).into(), partition: row.partition },
             offset: row.record_offset,

@@ -114,6 +114,30 @@ async fn a_claimed_key_neither_goes_to_another_nor_keeps_events_from_queueing() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_tried_one_head_in_turn_one_gives_it_up() {
+    let parking = parking().await;
+    park(&parking, &arrival("key", 0)).await;
+    let attempt = async || {
+        let mut tx = parking.pool.begin().await.unwrap();
+        let head = claim(&parking, &mut tx).await.unwrap();
+        // A handler that fails takes the transaction with it, and the claim.
+        tx.rollback().await.unwrap();
+        head
+    };
+    let (mut ours, theirs) = (attempt().await, attempt().await);
+
+    let mut tx = parking.pool.begin().await.unwrap();
+    assert!(parking.reclaim(&mut tx, &ours).await.unwrap());
+    parking.postpone(&mut tx, &mut ours, Duration::from_secs(60)).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let mut tx = parking.pool.begin().await.unwrap();
+    assert!(!parking.reclaim(&mut tx, &theirs).await.unwrap(), "it is being given up already");
+    parking.failed(&theirs, "too late", Duration::ZERO).await.unwrap();
+    assert!(parking.reclaim(&mut tx, &ours).await.unwrap(), "what the other says changes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_parked_during_a_survey_is_not_overlooked() {
     let parking = parking().await;
     assert_eq!(parking.survey().await.unwrap().events, 0);
