@@ -125,7 +125,8 @@ fn printed(what: &str, output: Output) -> anyhow::Result<String> {
 /// The root of the checkout.
 #[must_use]
 pub fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
 }
 
 /// `devcluster` lies beside the binaries of the same build: `target/<profile>/`, or one folder above
