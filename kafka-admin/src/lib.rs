@@ -2,9 +2,9 @@
 //!
 //! [`Admin`] is what callers code against. It has one implementation on a real cluster ([`KafkaAdmin`], on
 //! librdkafka), one in memory for unit tests ([`MemoryAdmin`]), and two layers over either: [`Coalescing`] makes few
-//! requests of many small calls, [`Guarded`] asks before each change. One contract suite holds them to the same behaviour. Beside it, [`read_topics`] and
-//! [`append_records`] are for tools that look at the records themselves. No type of the Kafka client library leaves this
-//! crate.
+//! requests of many small calls, [`Guarded`] asks before each change. One contract suite holds them to the same
+//! behaviour. Beside it, [`read_topics`] and [`append_records`] are for tools that look at the records themselves. No
+//! type of the Kafka client library leaves this crate.
 
 mod acl;
 mod admin;

@@ -1,4 +1,5 @@
-//! `make bench`: measures the order system and the operator on this machine, as a table and as `target/bench/report.json`.
+//! `make bench`: measures the order system and the operator on this machine, as a table and as
+//! `target/bench/report.json`.
 //!
 //! Everything runs here and shares the cores: broker, database, services and the load generator. Nothing is
 //! relaxed for it: PostgreSQL flushes every commit, the broker has its production compiler, the services are the

@@ -1,5 +1,5 @@
-//! The outbox alone: events written in transactions of some hundreds, then published by one relay. Once packed, as a busy
-//! handler's batch leaves them, and once in a row each, as events leave that have a transaction to themselves.
+//! The outbox alone: events written in transactions of some hundreds, then published by one relay. Once packed, as a
+//! busy handler's batch leaves them, and once in a row each, as events leave that have a transaction to themselves.
 
 use std::time::{Duration, Instant};
 

@@ -10,9 +10,9 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 #[error("it is no PostgreSQL URL")]
 pub struct InvalidUrl;
 
-/// What `url` says. With `ca_file`, the authorities in it and the system's are the only ones trusted, and the server has
-/// to be the one that the URL names: anything less in the URL's `sslmode` is made `verify-full`. `verify-ca` stays, which
-/// somebody has to want.
+/// What `url` says. With `ca_file`, the authorities in it and the system's are the only ones trusted, and the server
+/// has to be the one that the URL names: anything less in the URL's `sslmode` is made `verify-full`. `verify-ca`
+/// stays, which somebody has to want.
 ///
 /// # Errors
 /// When it is no URL of PostgreSQL.

@@ -86,8 +86,8 @@ mod tests {
         let spec = Spec::new("sleeper", "sleep", home.log("sleeper")).arg("60");
 
         let mut process = launcher.spawn(spec).unwrap();
-        // It carries its environment, and the mark in it, only once it has become the program; while it becomes that, one
-        // look may see it and the next may not.
+        // It carries its environment, and the mark in it, only once it has become the program; while it becomes that,
+        // one look may see it and the next may not.
         let (id, patience) = (process.id(), Duration::from_secs(20));
         process.wait_until(patience, || all(&home) == [id]).unwrap();
         process.wait_until(patience, || unknown(&home, &BTreeSet::new()) == [id]).unwrap();

@@ -31,7 +31,8 @@ pub struct KafkaConfig {
     /// PEM file of the authorities that sign the brokers' certificates, with a TLS protocol.
     #[arg(long = "kafka-ca-file", env = "KAFKA_CA_FILE")]
     pub ca_file: Option<PathBuf>,
-    /// PEM file of the certificate, and the chain above it, by which the brokers know this process, with a TLS protocol.
+    /// PEM file of the certificate, and the chain above it, by which the brokers know this process, with a TLS
+    /// protocol.
     #[arg(long = "kafka-client-certificate-file", env = "KAFKA_CLIENT_CERTIFICATE_FILE")]
     pub client_certificate_file: Option<PathBuf>,
     /// PEM file of the private key of that certificate.

@@ -176,7 +176,8 @@ impl Server {
         (outcomes, news)
     }
 
-    /// What could be read. The others keep their places, and are passed by where there is stock for those behind as well.
+    /// What could be read. The others keep their places, and are passed by where there is stock for those behind as
+    /// well.
     fn known<T>(&self, sorted: Sorted<(OrderId, T)>) -> BTreeMap<OrderId, T> {
         for (order, error) in &sorted.unreadable {
             if self.skipped.is_new(*order) {

@@ -166,8 +166,13 @@ impl Sender {
             Attempt::Settled(outcome, detail) => ChannelResult { channel, outcome, detail },
             Attempt::Retry(why) if task.attempt < self.retry.attempts => {
                 tracing::warn!(
-                    order.id = %task.order_id, notification = %task.kind, channel = %channel,
-                    correlation_id = task.cause.correlation_id.as_str(), attempt = task.attempt, reason = why, "a customer could not be told yet"
+                    order.id = %task.order_id,
+                    notification = %task.kind,
+                    channel = %channel,
+                    correlation_id = task.cause.correlation_id.as_str(),
+                    attempt = task.attempt,
+                    reason = why,
+                    "a customer could not be told yet"
                 );
                 return None;
             }

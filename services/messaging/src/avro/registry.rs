@@ -34,8 +34,8 @@ pub struct RegistryConfig {
 }
 
 impl RegistryConfig {
-    /// The registry at `url`, which asks for no password, is signed by an authority of the system's, if any, and refuses
-    /// what is not fully compatible.
+    /// The registry at `url`, which asks for no password, is signed by an authority of the system's, if any, and
+    /// refuses what is not fully compatible.
     pub fn at(url: impl Into<String>) -> Self {
         let compatibility = Compatibility::default();
         Self { url: url.into(), credentials: None, ca_file: None, compatibility }

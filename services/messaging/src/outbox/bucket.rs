@@ -1,9 +1,9 @@
 //! Which bucket a key belongs to, and how many buckets a relay should own. Pure.
 
-/// How many buckets there are: no more relays than this can share the work, and a transaction's events are
-/// packed into at most so many rows. Few, because rows are what an outbox costs; as many as a service has
-/// replicas at most where one of them publishes tens of thousands of events a second. Rows carry their bucket, so changing this needs an empty
-/// outbox: otherwise a key could be in two buckets at once, and its order would be lost.
+/// How many buckets there are: no more relays than this can share the work, and a transaction's events are packed
+/// into at most so many rows. Few, because rows are what an outbox costs; as many as a service has replicas at most
+/// where one of them publishes tens of thousands of events a second. Rows carry their bucket, so changing this needs
+/// an empty outbox: otherwise a key could be in two buckets at once, and its order would be lost.
 pub(crate) const BUCKETS: i16 = 8;
 
 /// The bucket of `key`. The same in every build, for ever: FNV-1a, because std's hasher promises no such thing.

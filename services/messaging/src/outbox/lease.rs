@@ -1,10 +1,10 @@
 //! Which relay publishes which bucket: session advisory locks on a connection of the relay's own.
 //!
-//! A relay reads and deletes over the same connection that holds its locks. So a statement that succeeds
-//! proves that the locks were still held, and a relay that lost its connection has lost its buckets and
-//! notices at its next statement. What it had already handed to the broker may be sent again by the next
-//! owner, and may arrive before, between or after what that sends. Both began with what was the first row then, and send
-//! a key's rows in order: whichever copy of a record is its first, one of the record before it came earlier.
+//! A relay reads and deletes over the same connection that holds its locks. So a statement that succeeds proves that
+//! the locks were still held, and a relay that lost its connection has lost its buckets and notices at its next
+//! statement. What it had already handed to the broker may be sent again by the next owner, and may arrive before,
+//! between or after what that sends. Both began with what was the first row then, and send a key's rows in order:
+//! whichever copy of a record is its first, one of the record before it came earlier.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -118,8 +118,8 @@ impl Outbox {
         Ok(events)
     }
 
-    /// Tells the relay of this process, or whoever rings for those of others, that rows were committed. Without it they are published as well, only
-    /// up to a poll later.
+    /// Tells the relay of this process, or whoever rings for those of others, that rows were committed. Without it
+    /// they are published as well, only up to a poll later.
     pub fn notify(&self) {
         self.written.notify_one();
     }
