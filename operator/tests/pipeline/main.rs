@@ -14,6 +14,7 @@ mod admission;
 mod another_cluster;
 mod autoscaling;
 mod changes;
+mod corpus;
 mod crashes;
 #[path = "../support/fuse.rs"]
 mod fuse;
