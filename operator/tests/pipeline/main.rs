@@ -35,6 +35,7 @@ mod running;
 mod strimzi;
 #[path = "../support/strimzi_kinds.rs"]
 mod strimzi_kinds;
+mod tls;
 mod trouble;
 mod user_operator;
 mod workloads;

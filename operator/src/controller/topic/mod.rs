@@ -121,6 +121,7 @@ pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
         futures::stream::poll_fn(move |cx| -> Poll<Option<ObjectRef<KafkaTopic>>> { woken.poll_recv(cx) });
     let controller = Controller::for_stream(trigger, store.clone()).reconcile_on(woken);
     let strimzi = waking::those_that_strimzi_concerns(&ctx, &peers, wake.clone());
+    let reading = waking::those_that_read(&ctx, &peers, wake.clone());
     let pass = move |topic, ctx| reconcile(topic, ctx, peers.clone());
     async move {
         tokio::select! {
@@ -128,6 +129,7 @@ pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
             // At shutdown passes under way still have to end: only the runner ends this.
             never = drift::watch(Arc::clone(&ctx), wake) => match never {},
             () = strimzi => {}
+            () = reading => {}
         }
     }
     .boxed()
