@@ -136,7 +136,10 @@ pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
 }
 
 /// One pass over one object.
-async fn reconcile(topic: Arc<KafkaTopic>, ctx: Arc<Context>, peers: Peers) -> Result<Outcome, Error> {
+///
+/// # Errors
+/// When the apiserver or the cluster could not be read or written; the status says so too.
+pub async fn reconcile(topic: Arc<KafkaTopic>, ctx: Arc<Context>, peers: Peers) -> Result<Outcome, Error> {
     if topic.metadata.deletion_timestamp.is_some() {
         return cleanup::cleanup(&topic, &ctx, &peers).await;
     }
@@ -145,7 +148,11 @@ async fn reconcile(topic: Arc<KafkaTopic>, ctx: Arc<Context>, peers: Peers) -> R
         DeletionPolicy::Delete => Cleanup::Needed,
     };
     // From here on the object as it is now: a status is only written over the version that it was made from.
-    let topic = finalizer::set(&ctx, &*topic, cleanup).await?.map_or(topic, Arc::new);
+    let topic = match finalizer::set(&ctx, &*topic, cleanup).await? {
+        finalizer::Set::Already => topic,
+        finalizer::Set::Written(topic) => Arc::from(topic),
+        finalizer::Set::Gone => return Ok(Outcome::ready("Deleted", "")),
+    };
     if topic.spec.suspend {
         return suspend(&topic, &ctx).await;
     }
