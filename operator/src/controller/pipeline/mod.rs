@@ -141,7 +141,7 @@ async fn advance(
         Ok(valid) => valid,
         Err(problems) => return Ok(Report::Blocked(invalid(&problems))),
     };
-    if let Some(older) = peers::older_claimant(ctx, pipeline, peers) {
+    if let Some(older) = peers::older_claimant(ctx, pipeline, peers).await {
         return Ok(Report::Blocked(peers::prefix_taken(pipeline, &older)));
     }
     match hold {
