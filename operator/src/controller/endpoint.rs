@@ -270,6 +270,18 @@ fn protocol(listener: &Listener) -> Protocol {
     }
 }
 
+/// Whether what an object in `namespace` means by `kafka` is connected to with what stands in this Secret.
+pub fn reads(strimzi: &Strimzi, namespace: &str, kafka: &KafkaRef, (place, name): &Key) -> bool {
+    // First what costs nothing: there may be thousands of objects.
+    let elsewhere = match kafka {
+        KafkaRef::Bootstrap(_) => namespace != place,
+        KafkaRef::Strimzi(reference) => key(namespace, reference).0 != *place,
+    };
+    !elsewhere
+        && endpoint(strimzi, namespace, kafka)
+            .is_ok_and(|endpoint| secrets(&endpoint).any(|named| named == name))
+}
+
 /// Names of the Secrets that connecting needs, in the namespace of `endpoint`.
 pub fn secrets(endpoint: &Endpoint) -> impl Iterator<Item = &str> {
     let login = endpoint.login.iter().map(|login| login.secret.as_str());

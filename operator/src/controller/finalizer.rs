@@ -25,12 +25,22 @@ pub fn is_set<K: Resource>(object: &K) -> bool {
     object.finalizers().iter().any(|name| name == FINALIZER)
 }
 
-/// Adds or removes our finalizer, and returns the object as it is then; makes no call, and returns nothing, when
-/// it is as wanted. Other finalizers stay as they are.
+/// What became of our finalizer.
+#[derive(Debug)]
+pub enum Set<K> {
+    /// It is as wanted already; no call was made.
+    Already,
+    /// The object as it is now.
+    Written(Box<K>),
+    /// The object is gone: whoever went on would make what nobody removes.
+    Gone,
+}
+
+/// Adds or removes our finalizer. Other finalizers stay as they are.
 ///
 /// # Errors
 /// [`Error::Kubernetes`] when the apiserver refuses; an object that is gone is no error.
-pub async fn set<K>(ctx: &Context, object: &K, wanted: Cleanup) -> Result<Option<K>, Error>
+pub async fn set<K>(ctx: &Context, object: &K, wanted: Cleanup) -> Result<Set<K>, Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -38,7 +48,7 @@ where
         + std::fmt::Debug,
 {
     let finalizers: Vec<&String> = match (wanted, is_set(object)) {
-        (Cleanup::Needed, true) | (Cleanup::NotNeeded, false) => return Ok(None),
+        (Cleanup::Needed, true) | (Cleanup::NotNeeded, false) => return Ok(Set::Already),
         (Cleanup::Needed, false) => object.finalizers().iter().collect(),
         (Cleanup::NotNeeded, true) => object.finalizers().iter().filter(|name| *name != FINALIZER).collect(),
     };
@@ -56,9 +66,9 @@ where
     match api.patch(&name, &PatchParams::default(), &patch).await {
         Ok(updated) => {
             ctx.superseded.wrote(object, &updated);
-            Ok(Some(updated))
+            Ok(Set::Written(Box::new(updated)))
         }
-        Err(kube::Error::Api(refusal)) if refusal.is_not_found() => Ok(None),
+        Err(kube::Error::Api(refusal)) if refusal.is_not_found() => Ok(Set::Gone),
         Err(error) => Err(Error::kubernetes(format!("set the finalizer of {namespace}/{name}"))(error)),
     }
 }

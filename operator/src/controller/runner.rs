@@ -1,16 +1,16 @@
 //! Runs the controller of one kind: the watch of its objects, and around each pass a span, metrics and backoff.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
 use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
 use kube::runtime::controller::{self, Action, Controller};
-use kube::runtime::reflector::{self, Store};
+use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -59,11 +59,14 @@ pub fn watch<K: Kind>(
     ctx: &Arc<Context>,
 ) -> (Store<K>, impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + use<K>) {
     let (store, writer) = reflector::store();
+    let mut relist = Relist { store: store.clone(), listed: HashSet::new() };
     // The first list is the most recent one, not any that a cache of the apiserver happens to have: whoever takes
     // over must see what the one before it wrote last.
     let events = watcher(ctx.watched::<K>(), watcher::Config::default())
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
+        .map_ok(move |event| stream::iter(relist.with_missed(event).into_iter().map(Ok)))
+        .try_flatten()
         .reflect(writer);
     let known = Arc::clone(ctx);
     let events = events.inspect_ok(move |event| {
@@ -72,6 +75,42 @@ pub fn watch<K: Kind>(
         }
     });
     (store, events)
+}
+
+/// A list tells of the objects that are there. Those that went while the watch was down are the ones known before and
+/// not in it: without a word about each, what is known of them would stay, and nobody would inherit from them.
+struct Relist<K: Kind> {
+    /// What was known before: it changes at the end of the list.
+    store: Store<K>,
+    /// The objects in the list so far.
+    listed: HashSet<ObjectRef<K>>,
+}
+
+impl<K: Kind> Relist<K> {
+    /// `event`, after the deletions that nobody has told of.
+    fn with_missed(&mut self, event: watcher::Event<K>) -> Vec<watcher::Event<K>> {
+        let missed: Vec<Arc<K>> = match &event {
+            watcher::Event::Init => {
+                self.listed.clear();
+                Vec::new()
+            }
+            // Another one of the same name.
+            watcher::Event::InitApply(object) => {
+                let name = ObjectRef::from_obj(object);
+                let before = self.store.get(&name).filter(|before| before.uid() != object.uid());
+                self.listed.insert(name);
+                before.into_iter().collect()
+            }
+            watcher::Event::InitDone => {
+                let listed = std::mem::take(&mut self.listed);
+                let gone = |object: &Arc<K>| !listed.contains(&ObjectRef::from_obj(&**object));
+                self.store.state().into_iter().filter(gone).collect()
+            }
+            watcher::Event::Apply(_) | watcher::Event::Delete(_) => Vec::new(),
+        };
+        let deletions = missed.into_iter().map(|object| watcher::Event::Delete(Arc::unwrap_or_clone(object)));
+        deletions.chain([event]).collect()
+    }
 }
 
 /// Runs `controller` until shutdown; every pass under way is finished.
@@ -210,5 +249,56 @@ fn log_queue_errors<K: Kind>(
             let error: &dyn std::error::Error = &error;
             tracing::warn!(controller = name, error, "watch failed, will be resumed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::watcher::Event;
+
+    use super::*;
+    use crate::crd::KafkaTopic;
+
+    fn object(name: &str, uid: &str) -> KafkaTopic {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "KafkaTopic",
+            "metadata": {"name": name, "namespace": "shop", "uid": uid},
+            "spec": {"kafka": {"bootstrap": {"servers": "kafka:9092"}}},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_went_while_the_watch_was_down_is_told_to_be_deleted() {
+        let (store, mut writer) = reflector::store();
+        let mut relist = Relist { store: store.clone(), listed: HashSet::new() };
+        let mut deleted = Vec::new();
+        let events = [
+            Event::Init,
+            Event::InitApply(object("stays", "1")),
+            Event::InitApply(object("goes", "2")),
+            Event::InitDone,
+            Event::Apply(object("is-replaced", "3")),
+            Event::Init,
+            Event::InitApply(object("is-replaced", "4")),
+            Event::InitApply(object("stays", "1")),
+            Event::InitDone,
+        ];
+
+        for event in events {
+            for event in relist.with_missed(event) {
+                writer.apply_watcher_event(&event);
+                if let Event::Delete(gone) = event {
+                    deleted.push(gone.uid().unwrap());
+                }
+            }
+        }
+
+        let mut left: Vec<String> = store.state().iter().filter_map(|object| object.uid()).collect();
+        left.sort();
+        assert_eq!(
+            (deleted, left),
+            (vec!["3".to_owned(), "2".to_owned()], vec!["1".to_owned(), "4".to_owned()])
+        );
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 use secrecy::SecretSlice;
+use tokio::sync::broadcast;
 
 use super::error::Error;
 use super::strimzi::Key;
@@ -17,6 +18,9 @@ use super::strimzi::Key;
 const UNWATCHED_TTL: Duration = Duration::from_secs(10);
 /// What nobody has asked for in so long is not kept: nobody may name it any more. Longer than a resync takes.
 const IDLE_LIMIT: Duration = Duration::from_secs(1800);
+
+/// Changes on their way to those who listen; who falls behind is told that any Secret may have changed.
+const CHANGES: usize = 1024;
 
 /// What stands in a Secret.
 #[derive(Debug)]
@@ -45,6 +49,7 @@ impl From<Secret> for Contents {
 pub struct Secrets {
     client: Client,
     kept: Mutex<Kept>,
+    changes: broadcast::Sender<Key>,
 }
 
 #[derive(Default)]
@@ -64,7 +69,7 @@ struct Entry {
 impl Secrets {
     /// Reads through `client`.
     pub fn new(client: Client) -> Self {
-        Self { client, kept: Mutex::default() }
+        Self { client, kept: Mutex::default(), changes: broadcast::Sender::new(CHANGES) }
     }
 
     /// What stands in this Secret; none where there is none.
@@ -90,11 +95,20 @@ impl Secrets {
         Ok(found)
     }
 
+    /// The Secrets that change from now on, as far as a watch tells.
+    pub fn changes(&self) -> broadcast::Receiver<Key> {
+        self.changes.subscribe()
+    }
+
     /// This Secret has changed: whoever asks for it next reads it anew.
     pub fn forget(&self, secret: &Key) {
-        let mut kept = self.kept();
-        kept.told += 1;
-        kept.by_name.remove(secret);
+        {
+            let mut kept = self.kept();
+            kept.told += 1;
+            kept.by_name.remove(secret);
+        }
+        // Nobody may listen.
+        let _ = self.changes.send(secret.clone());
     }
 
     /// The watch has listed all Secrets. Whatever happened before, nothing is told of any more.

@@ -6,6 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::OBJECT_NAME;
 use super::ca_secret_ref::CaSecretRef;
 
 /// How a pipeline's events are written.
@@ -92,7 +93,7 @@ pub struct SchemaRegistry {
 #[serde(rename_all = "camelCase")]
 pub struct LoginRef {
     /// The Secret's name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub name: String,
 
     /// The key of the user name.

@@ -9,6 +9,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use strum::{Display, IntoStaticStr};
 
+use super::OBJECT_NAME;
+
 /// The Kafka cluster an object belongs to: one that Strimzi runs, or any other by its address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Fields", into = "Fields")]
@@ -77,14 +79,14 @@ impl JsonSchema for KafkaRef {
 )]
 pub struct StrimziRef {
     /// Name of the `Kafka` (`kafkas.kafka.strimzi.io`).
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     #[x_kube(validation = Rule::new("self == oldSelf")
         .message("cluster cannot be changed: users and topics would be left behind; create another object"))]
     pub cluster: String,
     /// Its namespace; that of the object itself without it. A `Kafka` in another namespace has to consent by its
     /// annotation `orderpipeline.dev/allowed-namespaces`: names of namespaces with commas between them, or `*`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = OBJECT_NAME))]
     #[x_kube(validation = Rule::new("self == oldSelf")
         .message("namespace cannot be changed: users and topics would be left behind; create another object"))]
     pub namespace: Option<String>,
@@ -201,7 +203,7 @@ pub enum Mechanism {
 #[serde(rename_all = "camelCase")]
 pub struct Credentials {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub secret_name: String,
     /// Its key that holds the user name.
     #[serde(default = "username_key")]
@@ -218,7 +220,7 @@ pub struct Credentials {
 #[serde(rename_all = "camelCase")]
 pub struct SecretKey {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub secret_name: String,
     /// Its key.
     #[serde(default = "ca_key")]
@@ -231,7 +233,7 @@ pub struct SecretKey {
 #[serde(rename_all = "camelCase")]
 pub struct ClientCertificate {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub secret_name: String,
     /// Its key that holds the certificate, with the chain that leads to the authority that brokers trust.
     #[serde(default = "certificate_key")]

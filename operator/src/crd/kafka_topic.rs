@@ -145,10 +145,28 @@ pub struct KafkaTopicStatus {
     /// Replicas that its partitions have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
+    /// The topic that is about to be created, until it was seen: should the operator end meanwhile, the next one knows the
+    /// topic by it, whatever the spec has become.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creating: Option<AnnouncedTopic>,
     /// What would be changed if `spec.reconcilePolicy` were `Apply`, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plan: Vec<String>,
     /// Value of the annotation `orderpipeline.dev/reconcile-now` when the topic was last looked at because of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
+}
+
+/// A topic as it is about to be created; the broker decides on what is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AnnouncedTopic {
+    /// Number of partitions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<u32>,
+    /// Replicas of each partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u16>,
+    /// Settings by Kafka's names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
 }

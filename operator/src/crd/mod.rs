@@ -27,6 +27,10 @@ pub const FINALIZER: &str = "orderpipeline.dev/cleanup";
 /// Annotation that has an object looked at now: any value that it did not have before.
 pub const RECONCILE_NOW: &str = "orderpipeline.dev/reconcile-now";
 
+/// What objects of Kubernetes may be called. A field that names one refuses what none can be called: nothing would ever
+/// come to be there.
+pub(crate) const OBJECT_NAME: &str = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$";
+
 /// Every definition, as it is shipped.
 pub fn all() -> Vec<CustomResourceDefinition> {
     let finished = |crd| without_nulls(with_unobserved_status(crd));

@@ -113,7 +113,7 @@ pub struct OrderPipelineSpec {
 
     /// The image of the services, in place of the one this operator was released with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(min = 1, max = 512), regex(pattern = IMAGE))]
     pub image: Option<String>,
 
     /// Whether the operator makes what the spec says, or only compares it with what there is. With `Plan`, the one thing
@@ -145,6 +145,9 @@ pub enum Profile {
 
 /// One or more numbers with a unit, largest first.
 const DURATION: &str = r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$";
+
+/// `[host[:port]/]path[:tag][@digest]`: what a container runtime does not take, no pod would ever start with.
+const IMAGE: &str = r"^([a-zA-Z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127})?(@[a-z0-9]+:[a-f0-9]{32,})?$";
 
 /// Objects are named `<pipeline>-<service>`, are label values (63 characters) and Services, whose names must
 /// begin with a letter (RFC 1035) up to Kubernetes 1.33.

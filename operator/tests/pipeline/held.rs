@@ -1,12 +1,12 @@
 //! A pipeline that is suspended, or only planned: its topics in Kafka are left as they are, too.
 
 use kafka_admin::{Admin, ConfigAlteration, Mode, TopicName};
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams};
 use operator::crd::conditions::{self, ConditionType};
-use operator::crd::{KafkaTopic, KafkaTopicStatus};
+use operator::crd::{KafkaTopic, KafkaTopicStatus, OrderPipeline};
 use serde_json::json;
 
-use crate::access::admin;
+use crate::access::{self, admin};
 use crate::world::{World, eventually};
 
 async fn topic_status(world: &World, name: &str) -> KafkaTopicStatus {
@@ -105,5 +105,28 @@ async fn a_pipeline_that_is_only_planned_has_its_topics_compared_and_not_changed
     })
     .await;
     world.reason("AllReady").await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_that_is_suspended_and_deleted_at_once_keeps_its_topics() {
+    let mut world = access::world().await;
+    let mut spec = access::scram();
+    spec["spec"]["topics"] = json!({"deletionPolicy": "Delete"});
+    world.create(spec).await;
+    world.reason("DatabasePending").await;
+
+    world.stop_operator().await;
+    world.change(json!({"suspend": true})).await;
+    world.api::<OrderPipeline>().delete("shop", &DeleteParams::default()).await.unwrap();
+    world.restart_operator().await;
+    eventually("the pipeline is gone", || async {
+        let left = world.api::<OrderPipeline>().get_opt("shop").await.unwrap();
+        left.map_or(Ok(()), |left| Err(format!("{:?}", left.metadata)))
+    })
+    .await;
+    world.collect_garbage().await;
+
+    assert!(world.kafka_has("orders.created").await);
     world.end().await;
 }

@@ -11,6 +11,7 @@ use operator::crd::conditions::{ConditionType, is_true};
 use operator::crd::{KafkaTopic, OrderPipeline};
 use serde_json::json;
 
+use crate::access;
 use crate::world::{World, eventually, nobody};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,5 +151,19 @@ async fn deleting_a_pipeline_retains_its_topics() {
     world.collect_garbage().await;
 
     assert!(world.kafka_has("orders.created").await);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_that_is_gone_before_it_has_its_finalizer_gets_nothing() {
+    let world = access::world().await;
+    // As a pass has it that began before the pipeline was deleted.
+    let mut gone = world.pipeline(access::scram());
+    gone.metadata.namespace = Some(world.namespace.clone());
+    gone.metadata.uid = Some("gone".to_owned());
+
+    reconcile(&gone, world.ctx(), &nobody()).await.unwrap();
+
+    assert!(world.names::<KafkaTopic>().await.is_empty() && world.names::<Secret>().await.is_empty());
     world.end().await;
 }

@@ -14,6 +14,7 @@ mod admission;
 mod another_cluster;
 mod autoscaling;
 mod changes;
+mod corpus;
 mod crashes;
 #[path = "../support/fuse.rs"]
 mod fuse;
@@ -34,6 +35,7 @@ mod running;
 mod strimzi;
 #[path = "../support/strimzi_kinds.rs"]
 mod strimzi_kinds;
+mod tls;
 mod trouble;
 mod user_operator;
 mod workloads;

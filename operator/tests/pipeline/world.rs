@@ -350,10 +350,15 @@ impl World {
         }
     }
 
-    pub(crate) async fn end(self) {
-        if let Some(operator) = self.operator {
+    /// Nobody takes over before [`World::restart_operator`].
+    pub(crate) async fn stop_operator(&mut self) {
+        if let Some(operator) = self.operator.take() {
             operator.stop().await;
         }
+    }
+
+    pub(crate) async fn end(mut self) {
+        self.stop_operator().await;
     }
 }
 

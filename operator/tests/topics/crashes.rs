@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::fuse::{Dies, Fuse, KafkaFuse, KubernetesFuse};
-use super::world::{World, config_of_the_operator, eventually, settings};
+use super::world::{NAME, World, config_of_the_operator, eventually, settings};
 
 /// Scenarios under way at once: each mostly waits.
 const AT_ONCE: usize = 6;
@@ -147,4 +147,31 @@ async fn an_operator_killed_at_any_write_ends_where_one_that_lives_does() {
         std::future::ready(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_was_announced_is_its_objects_own_whatever_the_spec_has_become() {
+    let mut world = World::new().await;
+    world.stop().await;
+    world.create(json!({"partitions": 1, "adoptionPolicy": "Refuse"})).await;
+    // The announcement is the first write, the creation the second; who dies then cannot write down the id.
+    let fuse = Fuse::new(2, Dies::AfterIt);
+    let ctx = context(&world, &fuse).await;
+    let operator =
+        tokio::spawn(async move { tokio::join!(topic::run(Arc::clone(&ctx)), strimzi::watch(&ctx)) });
+    fuse.burnt().await;
+    operator.abort();
+    let _ = operator.await;
+    world.in_kafka(true).await;
+    let left = world.get(NAME).await.status.unwrap();
+    assert!(left.topic_id.is_none() && left.creating.is_some(), "{left:?}");
+
+    world.change(json!({"partitions": 2, "config": {"retention.ms": "1000000"}})).await;
+    world.start().await;
+
+    let status = world.ready().await;
+    assert_eq!(status.topic_id, world.described().await.map(|topic| topic.id.to_string()));
+    assert_eq!((status.partitions, status.creating), (Some(2), None));
+    assert!(!world.events(NAME).await.contains(&"TopicAdopted".to_owned()));
+    world.end().await;
 }

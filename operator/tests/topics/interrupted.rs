@@ -7,7 +7,10 @@ use futures::future::BoxFuture;
 use kafka_admin::{Admin, Batch, ConnectOptions, Guard, Guarded, KafkaAdmin};
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::runtime::reflector;
 use operator::controller::context::{Context, Settings};
+use operator::controller::outcome::Outcome;
+use operator::controller::topic::peers::Peers;
 use operator::controller::{strimzi, topic};
 use operator::crd::KafkaTopic;
 use operator::metrics::Metrics;
@@ -126,4 +129,42 @@ async fn a_pass_that_is_under_way_at_shutdown_is_finished() {
     let (status, topic) = (world.get(NAME).await.status.unwrap(), world.described().await);
     assert_eq!(status.topic_id, topic.map(|topic| topic.id.to_string()));
     assert!(status.topic_id.is_some());
+}
+
+/// A pass over `topic` as it was seen some time ago.
+async fn pass_over(world: &World, topic: KafkaTopic) -> Outcome {
+    let peers = Peers::of(reflector::store().0);
+    topic::reconcile(Arc::new(topic), Arc::clone(&world.ctx), peers).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_is_gone_before_it_has_its_finalizer_gets_no_topic() {
+    let world = World::new().await;
+    let object = world.object(NAME, json!({"partitions": 1, "deletionPolicy": "Delete"}));
+    let mut gone: KafkaTopic = serde_json::from_value(object).unwrap();
+    gone.metadata.uid = Some("gone".to_owned());
+
+    let outcome = pass_over(&world, gone).await;
+
+    assert!(matches!(&outcome, Outcome::Ready(why) if why.reason == "Deleted"), "{outcome:?}");
+    assert_eq!(world.described().await, None);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_creation_that_could_not_be_announced_is_left_to_a_pass_over_the_newest_version() {
+    let world = World::new().await;
+    let mut before =
+        world.create(json!({"partitions": 1, "adoptionPolicy": "Refuse", "suspend": true})).await;
+    // Another version than the one that was created, and nobody who looks after it.
+    world.reason(NAME, "Suspended").await;
+    before.spec.suspend = false;
+
+    let outcome = pass_over(&world, before).await;
+
+    assert!(matches!(outcome, Outcome::Waiting { .. }), "{outcome:?}");
+    assert_eq!(world.described().await, None);
+    world.change(json!({"suspend": false})).await;
+    world.ready().await;
+    world.end().await;
 }

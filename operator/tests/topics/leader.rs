@@ -11,35 +11,46 @@ use serde_json::json;
 use super::grants::grant_lease;
 use super::link::{Link, Record};
 use super::process::{Operator, free_address, get};
-use super::world::{World, config_of_the_operator, eventually};
+use super::world::{World, eventually};
 
 /// As long as in production: a machine that is busy with other things must not cost anybody the Lease.
-const SECONDS: u64 = 15;
+pub(super) const SECONDS: u64 = 15;
 
 /// One of the two operators.
-struct Replica {
+pub(super) struct Replica {
     process: Operator,
     link: Link,
     probes: std::net::SocketAddr,
 }
 
+impl Replica {
+    /// Whether it says that it leads.
+    pub(super) fn says_it_leads(&self) -> bool {
+        let metrics = get(self.probes, "/metrics").unwrap();
+        metrics.contains(r#"leader_election_master_status{name="orderpipeline-operator"} 1"#)
+    }
+}
+
 /// A namespace in which no operator works yet, and what the replicas wrote.
-struct Pair {
-    world: World,
+pub(super) struct Pair {
+    pub(super) world: World,
     record: Record,
     dir: tempfile::TempDir,
 }
 
 impl Pair {
     async fn new() -> Self {
-        let mut world = World::new().await;
+        Self::of(World::new().await).await
+    }
+
+    pub(super) async fn of(mut world: World) -> Self {
         world.stop().await;
         grant_lease(&world.client, &world.namespace).await;
         Self { world, record: Record::default(), dir: tempfile::tempdir().unwrap() }
     }
 
-    async fn start(&self, who: &'static str, lease_seconds: u64) -> Replica {
-        let client = Client::try_from(config_of_the_operator().await).unwrap();
+    pub(super) async fn start(&self, who: &'static str, lease_seconds: u64) -> Replica {
+        let client = Client::try_from(self.world.rights().await).unwrap();
         let link = Link::open(who, client, &self.record).await;
         let kubeconfig: PathBuf = self.dir.path().join(format!("{who}.json"));
         std::fs::write(&kubeconfig, link.kubeconfig()).unwrap();
@@ -55,10 +66,10 @@ impl Pair {
         replica
     }
 
-    async fn leads(&self, who: &str) {
+    pub(super) async fn leads(&self, who: &str) {
         let leases: Api<Lease> = Api::namespaced(self.world.client.clone(), &self.world.namespace);
         eventually(&format!("{who} leads"), || async {
-            let lease = leases.get_opt(LEASE).await.unwrap();
+            let lease = leases.get_opt(LEASE).await.map_err(|error| error.to_string())?;
             let holder = lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default();
             if holder.starts_with(&format!("{who}_")) { Ok(()) } else { Err(format!("holder {holder:?}")) }
         })
@@ -80,14 +91,14 @@ impl Pair {
     }
 
     /// Who wrote, each run of writes told once.
-    fn writers(&self) -> Vec<&'static str> {
+    pub(super) fn writers(&self) -> Vec<&'static str> {
         let mut writers: Vec<_> = self.record.lock().unwrap().iter().map(|(who, _)| *who).collect();
         writers.dedup();
         writers
     }
 }
 
-async fn failed(replica: &mut Replica) {
+pub(super) async fn failed(replica: &mut Replica) {
     let status = replica.process.ended().await;
     assert!(!status.success(), "who loses the lease must say so: {status}");
 }

@@ -24,6 +24,7 @@ mod leader;
 mod life;
 mod link;
 mod namespaced;
+mod outage;
 mod ownership;
 mod plan_golden;
 mod policy;

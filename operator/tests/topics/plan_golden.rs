@@ -11,6 +11,7 @@ use operator::controller::topic::observed::{ObservedTopic, Setting};
 use operator::controller::topic::plan::{Change, Memory, Plan, plan};
 use operator::controller::topic::validate::validate;
 use operator::crd::KafkaTopic;
+use operator::crd::kafka_topic::AnnouncedTopic;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -21,8 +22,9 @@ struct Case {
     /// Id that the object's status remembers.
     #[serde(default)]
     remembers: Option<u8>,
+    /// What it announces to create.
     #[serde(default)]
-    creating: bool,
+    creating: Option<AnnouncedTopic>,
     #[serde(default)]
     topic: Option<Topic>,
     plan: String,

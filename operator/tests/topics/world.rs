@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -45,13 +46,18 @@ pub(crate) struct World {
     pub(crate) admin: KafkaAdmin,
     pub(crate) ctx: Arc<Context>,
     settings: Settings,
+    kubeconfig: PathBuf,
     task: tokio::task::JoinHandle<()>,
 }
 
-async fn operator(namespace: &str, settings: &Settings) -> (Arc<Context>, tokio::task::JoinHandle<()>) {
+async fn operator(
+    kubeconfig: &Path,
+    namespace: &str,
+    settings: &Settings,
+) -> (Arc<Context>, tokio::task::JoinHandle<()>) {
     let settings = Settings { namespace: Some(namespace.to_owned()), ..settings.clone() };
     let metrics = Arc::new(Metrics::new().unwrap());
-    let config = config_of_the_operator().await;
+    let config = config_of_the_operator_at(kubeconfig).await;
     let client = operator::client::connect(config, Arc::new(Fence::alone()), Arc::clone(&metrics)).unwrap();
     let ctx = Arc::new(Context::new(client, metrics, settings, CancellationToken::new()));
     let running = Arc::clone(&ctx);
@@ -75,7 +81,7 @@ pub(crate) fn settings() -> Settings {
 /// The shared apiserver with our CRDs in it.
 pub(crate) async fn client() -> Client {
     static CRDS: LazyLock<tokio::sync::Mutex<bool>> = LazyLock::new(tokio::sync::Mutex::default);
-    let client = Client::try_from(config().await).unwrap();
+    let client = Client::try_from(config(apiserver().kubeconfig()).await).unwrap();
     let mut installed = CRDS.lock().await;
     if !*installed {
         install_crds(&client).await;
@@ -85,14 +91,19 @@ pub(crate) async fn client() -> Client {
     client
 }
 
-async fn config() -> Config {
-    let kubeconfig = Kubeconfig::read_from(apiserver().kubeconfig()).unwrap();
+async fn config(kubeconfig: &Path) -> Config {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
     Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
 }
 
 /// The apiserver with the rights that `manifests/base` gives the operator, and no other.
 pub(crate) async fn config_of_the_operator() -> Config {
-    let mut config = config().await;
+    config_of_the_operator_at(apiserver().kubeconfig()).await
+}
+
+/// The same of another apiserver.
+pub(crate) async fn config_of_the_operator_at(kubeconfig: &Path) -> Config {
+    let mut config = config(kubeconfig).await;
     config.auth_info.impersonate = Some("system:serviceaccount:orderpipeline-system:operator".to_owned());
     config
 }
@@ -116,12 +127,28 @@ impl World {
     }
 
     pub(crate) async fn with_settings(servers: &str, settings: Settings) -> Self {
-        let client = client().await;
+        Self::on(client().await, apiserver().kubeconfig(), servers, settings).await
+    }
+
+    /// With the shared broker and an apiserver of the test's own.
+    pub(crate) async fn at(kubeconfig: &Path) -> Self {
+        let client = Client::try_from(config(kubeconfig).await).unwrap();
+        install_crds(&client).await;
+        install_rights(&client).await;
+        Self::on(client, kubeconfig, kafka().bootstrap(), settings()).await
+    }
+
+    async fn on(client: Client, kubeconfig: &Path, servers: &str, settings: Settings) -> Self {
         let namespace = namespace(&client).await;
-        let (ctx, task) = operator(&namespace, &settings).await;
+        let (ctx, task) = operator(kubeconfig, &namespace, &settings).await;
         let admin = KafkaAdmin::connect(&ConnectOptions::plaintext(servers)).unwrap();
-        let topic = unique("orders");
-        Self { client, namespace, servers: servers.to_owned(), topic, admin, ctx, settings, task }
+        let (topic, servers, kubeconfig) = (unique("orders"), servers.to_owned(), kubeconfig.to_owned());
+        Self { client, namespace, servers, topic, admin, ctx, settings, kubeconfig, task }
+    }
+
+    /// What a client of the operator is made from.
+    pub(crate) async fn rights(&self) -> Config {
+        config_of_the_operator_at(&self.kubeconfig).await
     }
 
     /// The operator ends as it does on SIGTERM.
@@ -136,7 +163,7 @@ impl World {
 
     /// Another process takes over.
     pub(crate) async fn start(&mut self) {
-        (self.ctx, self.task) = operator(&self.namespace, &self.settings).await;
+        (self.ctx, self.task) = operator(&self.kubeconfig, &self.namespace, &self.settings).await;
     }
 
     pub(crate) fn api(&self) -> Api<KafkaTopic> {

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::events::EventType;
 
+use super::hold::{self, Hold};
 use super::principals::{self, is_elsewhere, users_of};
 use super::status::{self, Report};
 use crate::controller::apply::Owner;
@@ -36,6 +37,11 @@ pub(super) fn needed(pipeline: &OrderPipeline, managed: bool) -> Cleanup {
 /// [`Error::Kubernetes`] when the apiserver does not let it go.
 pub(super) async fn cleanup(pipeline: &OrderPipeline, ctx: &Context) -> Result<Outcome, Error> {
     let uid = pipeline.uid().unwrap_or_default();
+    if let Err(error) = hold_topics(pipeline, ctx).await
+        && time_left(pipeline, ctx, Timestamp::now()).is_some()
+    {
+        return Err(error);
+    }
     let users: Vec<String> = users_of(pipeline).into_iter().collect();
     if finalizer::is_set(pipeline) && may_have_users(pipeline) {
         let users = users.join(", ");
@@ -55,6 +61,15 @@ pub(super) async fn cleanup(pipeline: &OrderPipeline, ctx: &Context) -> Result<O
     finalizer::set(ctx, pipeline, Cleanup::NotNeeded).await?;
     ctx.principals.forget(&uid);
     Ok(Outcome::ready("Deleted", "what belongs to the pipeline is collected with it"))
+}
+
+/// A pipeline may be suspended and deleted before a pass has seen the one: its topics, which are collected with it, must
+/// have heard of it by then.
+async fn hold_topics(pipeline: &OrderPipeline, ctx: &Context) -> Result<(), Error> {
+    match (Hold::of(&pipeline.spec), Owner::of(pipeline)) {
+        (Hold::Nothing, _) | (_, None) => Ok(()),
+        (hold, Some(owner)) => hold::tell(ctx, &owner, hold).await,
+    }
 }
 
 /// `KafkaUser`s tell themselves whose they are; of others the status must.

@@ -5,8 +5,12 @@ use std::time::Duration;
 /// The units, largest first, in seconds.
 const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
 
+/// A thousand years. Far below what brokers and databases can count in milliseconds and microseconds, and above what
+/// anybody means.
+const LIMIT: Duration = Duration::from_secs(365_000 * 86_400);
+
 /// The duration that `text` spells: whole numbers with a unit each, largest unit first. None for anything
-/// else, and for zero, which would mean "never" to one reader and "at once" to another.
+/// else, for zero, which would mean "never" to one reader and "at once" to another, and beyond a thousand years.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut seconds = 0_u64;
@@ -18,7 +22,8 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
             rest = after;
         }
     }
-    (rest.is_empty() && seconds > 0).then_some(Duration::from_secs(seconds))
+    let duration = Duration::from_secs(seconds);
+    (rest.is_empty() && seconds > 0 && duration <= LIMIT).then_some(duration)
 }
 
 #[cfg(test)]
@@ -32,6 +37,8 @@ mod tests {
     #[case("1d12h", Some(129_600))]
     #[case("90s", Some(90))]
     #[case("1h30m", Some(5_400))]
+    #[case("365000d", Some(31_536_000_000))]
+    #[case("365000d1s", None)]
     #[case("0s", None)]
     #[case("", None)]
     #[case("7", None)]

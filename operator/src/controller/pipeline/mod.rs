@@ -141,7 +141,7 @@ async fn advance(
         Ok(valid) => valid,
         Err(problems) => return Ok(Report::Blocked(invalid(&problems))),
     };
-    if let Some(older) = peers::older_claimant(ctx, pipeline, peers) {
+    if let Some(older) = peers::older_claimant(ctx, pipeline, peers).await {
         return Ok(Report::Blocked(peers::prefix_taken(pipeline, &older)));
     }
     match hold {
@@ -158,8 +158,12 @@ async fn carry_out(
     ctx: &Context,
 ) -> Result<Report, Error> {
     let cleanup = cleanup::needed(pipeline, valid.managed_access.is_some());
-    if let Some(updated) = finalizer::set(ctx, pipeline, cleanup).await? {
-        *pipeline = updated;
+    match finalizer::set(ctx, pipeline, cleanup).await? {
+        finalizer::Set::Already => {}
+        finalizer::Set::Written(updated) => *pipeline = *updated,
+        finalizer::Set::Gone => {
+            return Ok(Report::Blocked(Outcome::ready("Deleted", "the pipeline is gone")));
+        }
     }
     let connection = match ctx.clusters.connection(owner.namespace(), &pipeline.spec.kafka).await? {
         Ok(connection) => connection,

@@ -15,21 +15,42 @@ use crate::controller::context::Context;
 use crate::controller::outcome::Outcome;
 use crate::crd::OrderPipeline;
 
-/// The pipeline that has more right to the prefix of `pipeline` in its Kafka cluster, if there is one.
-pub(super) fn older_claimant(
+/// The pipeline that has more right to the prefix of `pipeline` in its Kafka cluster, if there is one. Clusters are asked
+/// who they are, where nobody has yet, only if another pipeline has the prefix.
+pub(super) async fn older_claimant(
     ctx: &Context,
     pipeline: &OrderPipeline,
     peers: &Store<OrderPipeline>,
 ) -> Option<ObjectRef<OrderPipeline>> {
-    let cluster = |pipeline: &OrderPipeline| {
+    let mut older = peers.state();
+    older.retain(|peer| {
+        let same_prefix = peer.spec.topics.prefix == pipeline.spec.topics.prefix;
+        // Not the pipeline itself, of which the watch may show another version meanwhile.
+        same_prefix && peer.uid() != pipeline.uid() && rank(peer) < rank(pipeline)
+    });
+    older.sort_by_key(|peer| rank(peer));
+    for peer in older {
+        if in_one_cluster(ctx, pipeline, &peer).await {
+            return Some(ObjectRef::from_obj(&*peer));
+        }
+    }
+    None
+}
+
+/// Whether both are in one Kafka cluster, which may have several addresses. Of one that does not say which it is, it is
+/// not known; nothing of the pipeline is ready there before it does.
+async fn in_one_cluster(ctx: &Context, one: &OrderPipeline, other: &OrderPipeline) -> bool {
+    let place = |pipeline: &OrderPipeline| {
         ctx.clusters.identity(&pipeline.namespace().unwrap_or_default(), &pipeline.spec.kafka)
     };
-    let same_place = |peer: &OrderPipeline| {
-        peer.spec.topics.prefix == pipeline.spec.topics.prefix && cluster(peer) == cluster(pipeline)
-    };
-    let older = |peer: &Arc<OrderPipeline>| rank(peer) < rank(pipeline) && same_place(peer);
-    let older = peers.state().into_iter().filter(older).min_by_key(|peer| rank(peer));
-    older.map(|peer| ObjectRef::from_obj(&*peer))
+    place(one) == place(other)
+        || matches!((id(ctx, one).await, id(ctx, other).await), (Some(one), Some(other)) if one == other)
+}
+
+/// The id of the pipeline's Kafka cluster, as it says itself, else as it was when the pipeline's users were made.
+async fn id(ctx: &Context, pipeline: &OrderPipeline) -> Option<String> {
+    let told = ctx.clusters.id(&pipeline.namespace().unwrap_or_default(), &pipeline.spec.kafka).await;
+    told.or_else(|| pipeline.status.as_ref()?.access.as_ref()?.cluster_id.clone())
 }
 
 /// The older has more right. Ages are whole seconds, so of two made in the same second it is the one that has come

@@ -150,19 +150,19 @@ fn passwords() -> BTreeMap<Service, SecretString> {
 )]
 #[case::step_timeout(
     "saga: {stepTimeout: soon}",
-    "spec.saga.stepTimeout is \"soon\"; write a duration such as 30s, 12h or 7d"
+    "spec.saga.stepTimeout is \"soon\"; write a duration such as 30s, 12h or 7d, of a thousand years at most"
 )]
 #[case::notification_timeout(
     "saga: {notificationTimeout: 0s}",
-    "spec.saga.notificationTimeout is \"0s\"; write a duration such as 30s, 12h or 7d"
+    "spec.saga.notificationTimeout is \"0s\"; write a duration such as 30s, 12h or 7d, of a thousand years at most"
 )]
 #[case::retention(
     "topics: {retention: forever}",
-    "spec.topics.retention is \"forever\"; write a duration such as 30s, 12h or 7d"
+    "spec.topics.retention is \"forever\"; write a duration such as 30s, 12h or 7d, of a thousand years at most"
 )]
 #[case::retention_of_one(
     "topics: {overrides: {orders.created: {retention: x}}}",
-    "spec.topics.overrides[orders.created].retention is \"x\"; write a duration such as 30s, 12h or 7d"
+    "spec.topics.overrides[orders.created].retention is \"x\"; write a duration such as 30s, 12h or 7d, of a thousand years at most"
 )]
 #[case::retention_by_config(
     "topics: {overrides: {orders.created: {config: {retention.ms: '1'}}}}",

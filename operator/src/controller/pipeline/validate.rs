@@ -245,7 +245,10 @@ fn names(steps: &[Step]) -> String {
 /// The duration in `field`; a second, and a problem, where it is none.
 pub(super) fn time(field: &str, text: &str, problems: &mut Vec<Problem>) -> Duration {
     duration::parse(text).unwrap_or_else(|| {
-        problems.push(Problem::new(field, format!("is {text:?}; write a duration such as 30s, 12h or 7d")));
+        problems.push(Problem::new(
+            field,
+            format!("is {text:?}; write a duration such as 30s, 12h or 7d, of a thousand years at most"),
+        ));
         Duration::from_secs(1)
     })
 }

@@ -147,6 +147,6 @@ pub async fn until_visible(cluster: &Cluster, wanted: &ValidatedTopic) -> Result
 
 /// Whether nothing is left to change.
 fn shows(wanted: &ValidatedTopic, topic: &ObservedTopic) -> bool {
-    let memory = super::plan::Memory { topic_id: Some(topic.id.to_string()), creating: false };
+    let memory = super::plan::Memory { topic_id: Some(topic.id.to_string()), creating: None };
     plan(wanted, &memory, Some(topic)).changes.is_empty()
 }

@@ -15,10 +15,6 @@ use crate::controller::connection::Missing;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::crd::KafkaTopic;
-use crate::crd::conditions::{self, ConditionType};
-
-/// Reason of `Ready` between the announcement of a creation and its end.
-pub const CREATING: &str = "Creating";
 
 /// What a pass goes by.
 #[derive(Debug)]
@@ -103,12 +99,6 @@ pub async fn look(
 /// What is remembered of the object's topic in `cluster`.
 pub fn memory(ctx: &Context, topic: &KafkaTopic, cluster: &Cluster) -> Memory {
     let known = ctx.topics.known(topic).filter(|known| known.may_be_in(cluster));
-    Memory { topic_id: known.map(|known| known.topic_id), creating: is_creating(topic) }
-}
-
-/// Whether the status announces a creation whose end nobody wrote down.
-pub fn is_creating(topic: &KafkaTopic) -> bool {
-    let status = topic.status.as_ref();
-    let ready = status.and_then(|status| conditions::find(&status.conditions, ConditionType::Ready));
-    ready.is_some_and(|ready| ready.reason == CREATING)
+    let creating = topic.status.as_ref().and_then(|status| status.creating.clone());
+    Memory { topic_id: known.map(|known| known.topic_id), creating }
 }

@@ -25,6 +25,7 @@
 //! Events besides transitions of `Ready`: `TopicCreated`, `TopicRecreated`, `TopicAdopted`, `PartitionsAdded`,
 //! `ConfigChanged`; at the end `TopicDeleted`, `TopicGone`, `TopicRetained`, `TopicKept`, `CleanupSkipped`.
 
+mod announcement;
 pub mod apply;
 mod claimants;
 pub mod cleanup;
@@ -53,12 +54,13 @@ use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc;
 
+use self::announcement::{Announcement, CREATING, announce_creation};
 use self::apply::Shown;
-use self::fetch::{Absent, CREATING, Fetched};
+use self::fetch::{Absent, Fetched};
 use self::identity::TopicIdentity;
 use self::observed::ObservedTopic;
 use self::peers::Peers;
-use self::plan::{Claim, Memory, Plan};
+use self::plan::{Claim, Plan};
 use self::validate::{ValidatedTopic, effective_name};
 use super::connection::Missing;
 use super::context::Context;
@@ -69,7 +71,7 @@ use super::outcome::Outcome;
 use super::runner;
 use super::status::{write, write_and_keep};
 use crate::crd::conditions::Explanation;
-use crate::crd::kafka_topic::{AdoptionPolicy, DeletionPolicy};
+use crate::crd::kafka_topic::DeletionPolicy;
 use crate::crd::reconcile_policy::ReconcilePolicy;
 use crate::crd::{KafkaTopic, KafkaTopicStatus};
 
@@ -121,6 +123,7 @@ pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
         futures::stream::poll_fn(move |cx| -> Poll<Option<ObjectRef<KafkaTopic>>> { woken.poll_recv(cx) });
     let controller = Controller::for_stream(trigger, store.clone()).reconcile_on(woken);
     let strimzi = waking::those_that_strimzi_concerns(&ctx, &peers, wake.clone());
+    let reading = waking::those_that_read(&ctx, &peers, wake.clone());
     let pass = move |topic, ctx| reconcile(topic, ctx, peers.clone());
     async move {
         tokio::select! {
@@ -128,13 +131,17 @@ pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
             // At shutdown passes under way still have to end: only the runner ends this.
             never = drift::watch(Arc::clone(&ctx), wake) => match never {},
             () = strimzi => {}
+            () = reading => {}
         }
     }
     .boxed()
 }
 
 /// One pass over one object.
-async fn reconcile(topic: Arc<KafkaTopic>, ctx: Arc<Context>, peers: Peers) -> Result<Outcome, Error> {
+///
+/// # Errors
+/// When the apiserver or the cluster could not be read or written; the status says so too.
+pub async fn reconcile(topic: Arc<KafkaTopic>, ctx: Arc<Context>, peers: Peers) -> Result<Outcome, Error> {
     if topic.metadata.deletion_timestamp.is_some() {
         return cleanup::cleanup(&topic, &ctx, &peers).await;
     }
@@ -143,7 +150,11 @@ async fn reconcile(topic: Arc<KafkaTopic>, ctx: Arc<Context>, peers: Peers) -> R
         DeletionPolicy::Delete => Cleanup::Needed,
     };
     // From here on the object as it is now: a status is only written over the version that it was made from.
-    let topic = finalizer::set(&ctx, &*topic, cleanup).await?.map_or(topic, Arc::new);
+    let topic = match finalizer::set(&ctx, &*topic, cleanup).await? {
+        finalizer::Set::Already => topic,
+        finalizer::Set::Written(topic) => Arc::from(topic),
+        finalizer::Set::Gone => return Ok(Outcome::ready("Deleted", "")),
+    };
     if topic.spec.suspend {
         return suspend(&topic, &ctx).await;
     }
@@ -223,20 +234,24 @@ async fn carry_out(
         ctx.topics.settle(&uid, Ok(observed.clone()));
         return Ok(only_planned(wanted, &plan, observed));
     }
-    if plan.claim == Claim::Refused && memory.creating {
+    if plan.claim == Claim::Refused && memory.creating.is_some() {
         // Probably our own, which not every broker shows whole yet: what is seen now is not to be gone by.
         ctx.topics.unsettle(&uid);
         return Ok(Pass::unseen(Ok(not_as_made(wanted))));
     }
     if plan.changes.is_empty() {
         ctx.topics.settle(&uid, Ok(observed.clone()));
-        tell_adoption(topic, ctx, &memory, &plan).await;
+        tell_adoption(topic, ctx, &plan).await;
         return Ok(conclude(wanted, &plan, None, observed));
     }
-    *announced = announce_creation(topic, ctx, wanted, &memory, &plan).await?;
+    match announce_creation(topic, ctx, wanted, &memory, &plan).await? {
+        Announcement::NotNeeded => {}
+        Announcement::Made(topic) => *announced = Some(topic),
+        Announcement::Outdated => return Ok(Pass::unseen(Ok(outdated(wanted)))),
+    }
     ctx.topics.unsettle(&uid);
     let applied = apply::apply(&cluster, wanted, &plan).await?;
-    tell_adoption(topic, ctx, &memory, &plan).await;
+    tell_adoption(topic, ctx, &plan).await;
     for done in &applied.done {
         tell(topic, ctx, &plan, done).await;
     }
@@ -326,6 +341,11 @@ fn not_as_made(wanted: &ValidatedTopic) -> Outcome {
     Outcome::waiting(CREATING, message, INVISIBLE_RETRY)
 }
 
+fn outdated(wanted: &ValidatedTopic) -> Outcome {
+    let message = format!("topic {} is created once its object was seen as it is now", wanted.name);
+    Outcome::waiting("Propagating", message, INVISIBLE_RETRY)
+}
+
 fn invisible(wanted: &ValidatedTopic) -> Outcome {
     let message = format!("topic {} was changed, and the brokers do not show it yet", wanted.name);
     Outcome::waiting("Propagating", message, INVISIBLE_RETRY)
@@ -344,27 +364,8 @@ fn or_stalled(error: Error) -> Result<Outcome, Error> {
     }
 }
 
-/// Says in the status that the topic is about to be created, where adopting is forbidden: should the
-/// process die before it has written the topic's id, the next one knows whose the topic is.
-async fn announce_creation(
-    topic: &KafkaTopic,
-    ctx: &Context,
-    wanted: &ValidatedTopic,
-    memory: &Memory,
-    plan: &Plan,
-) -> Result<Option<Box<KafkaTopic>>, Error> {
-    let creates = matches!(plan.claim, Claim::Created | Claim::Recreated);
-    if !creates || memory.creating || wanted.adoption != AdoptionPolicy::Refuse {
-        return Ok(None);
-    }
-    let outcome = Outcome::waiting(CREATING, format!("creating topic {}", wanted.name), INVISIBLE_RETRY);
-    let status = status::compute(topic, &Pass::unseen(Ok(outcome)), Timestamp::now());
-    let written = write(ctx, topic, &status).await?;
-    Ok(written.map(Box::new))
-}
-
-async fn tell_adoption(topic: &KafkaTopic, ctx: &Context, memory: &Memory, plan: &Plan) {
-    if plan.claim == Claim::Adopted && !memory.creating {
+async fn tell_adoption(topic: &KafkaTopic, ctx: &Context, plan: &Plan) {
+    if plan.claim == Claim::Adopted {
         let name = effective_name(topic);
         let note = format!("took over topic {name}, which existed already");
         publish(ctx, topic, event(EventType::Normal, "TopicAdopted", "Adopt", &note)).await;

@@ -7,15 +7,15 @@ use kafka_admin::{ConfigChange, NewTopic};
 
 use super::observed::{ObservedTopic, Setting};
 use super::validate::ValidatedTopic;
-use crate::crd::kafka_topic::AdoptionPolicy;
+use crate::crd::kafka_topic::{AdoptionPolicy, AnnouncedTopic};
 
 /// What is remembered of the object's topic in its cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Id of the topic that it stands for.
     pub topic_id: Option<String>,
-    /// Whether a creation was announced whose end nobody wrote down: the process may have died in between.
-    pub creating: bool,
+    /// A creation that was announced and whose end nobody wrote down: the process may have died in between.
+    pub creating: Option<AnnouncedTopic>,
 }
 
 /// How the object comes to its topic.
@@ -135,14 +135,14 @@ pub fn plan(wanted: &ValidatedTopic, memory: &Memory, observed: Option<&Observed
         return Plan { claim, changes: vec![Change::Create(new_topic(wanted))], refusals: Vec::new() };
     };
     let (changes, refusals) = compare(wanted, topic);
-    if memory.topic_id.as_ref() == Some(&topic.id.to_string()) {
+    let announced = memory.creating.as_ref().is_some_and(|announced| is_as(announced, wanted, topic));
+    if announced || memory.topic_id.as_ref() == Some(&topic.id.to_string()) {
         return Plan { claim: Claim::Known, changes, refusals };
     }
     let identical = changes.is_empty() && refusals.is_empty();
     let refusal = match wanted.adoption {
         AdoptionPolicy::Adopt => None,
-        // Announced by us, and exactly as we would have made it: it is ours.
-        AdoptionPolicy::Refuse => (!(memory.creating && identical)).then_some(Refusal::Exists),
+        AdoptionPolicy::Refuse => Some(Refusal::Exists),
         AdoptionPolicy::IfIdentical => {
             (!identical).then(|| Refusal::Differs(differences(topic, &changes, &refusals)))
         }
@@ -151,6 +151,14 @@ pub fn plan(wanted: &ValidatedTopic, memory: &Memory, observed: Option<&Observed
         None => Plan { claim: Claim::Adopted, changes, refusals },
         Some(refusal) => Plan { claim: Claim::Refused, changes: Vec::new(), refusals: vec![refusal] },
     }
+}
+
+/// Whether `topic` is exactly as we announced to make it, when there was none: then we have made it.
+fn is_as(announced: &AnnouncedTopic, wanted: &ValidatedTopic, topic: &ObservedTopic) -> bool {
+    let AnnouncedTopic { partitions, replicas, config } = announced.clone();
+    let (changes, refusals) =
+        compare(&ValidatedTopic { partitions, replicas, config, ..wanted.clone() }, topic);
+    changes.is_empty() && refusals.is_empty()
 }
 
 fn new_topic(wanted: &ValidatedTopic) -> NewTopic {

@@ -5,11 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use super::Pass;
-use super::fetch::{self, CREATING};
 use super::validate::effective_name;
 use crate::controller::outcome;
 use crate::controller::status::HasConditions;
-use crate::crd::conditions::{self, ConditionType, Explanation, Fact, State, Summary};
+use crate::crd::conditions::{self, ConditionType, Fact, State, Summary};
 use crate::crd::{KafkaTopic, KafkaTopicStatus, RECONCILE_NOW};
 
 /// Reason of `Ready` while the object is suspended.
@@ -30,26 +29,20 @@ impl HasConditions for KafkaTopicStatus {
 /// does not make the topic another one.
 pub fn compute(topic: &KafkaTopic, pass: &Pass, now: Timestamp) -> KafkaTopicStatus {
     let seen = pass.observed.as_ref();
-    let before = with_conditions(topic, summary(topic, pass).facts(), now);
+    let summary = outcome::summary(&pass.result);
+    let stalled = matches!(summary, Summary::Stalled(_));
+    let before = with_conditions(topic, summary.facts(), now);
     KafkaTopicStatus {
         topic_id: seen.map(|topic| topic.id.to_string()).or(before.topic_id),
         cluster_id: seen.and(pass.cluster_id.clone()).or(before.cluster_id),
         partitions: seen.and_then(|topic| topic.partitions.try_into().ok()).or(before.partitions),
         replicas: seen.map(|topic| topic.replicas.into()).or(before.replicas),
+        // It stands until the topic was seen or cannot be had: without it nobody would know, after an answer that was
+        // lost, whose the topic is.
+        creating: before.creating.filter(|_| seen.is_none() && !stalled),
         plan: pass.pending.clone(),
         last_handled_reconcile_at: asked_for(topic).or(before.last_handled_reconcile_at),
         ..before
-    }
-}
-
-/// What the pass came to. The announcement of a creation stands until the topic was seen or cannot be had:
-/// without it nobody would know, after an answer that was lost, whose the topic is.
-fn summary(topic: &KafkaTopic, pass: &Pass) -> Summary {
-    match outcome::summary(&pass.result) {
-        Summary::Reconciling(why) if pass.observed.is_none() && fetch::is_creating(topic) => {
-            Summary::Reconciling(Explanation::new(CREATING, why.message))
-        }
-        summary => summary,
     }
 }
 

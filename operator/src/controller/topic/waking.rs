@@ -7,13 +7,15 @@ use futures::{Stream, TryStreamExt};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use super::peers::Peers;
 use super::registry::TopicRegistry;
 use super::validate::effective_name;
 use crate::controller::context::Context;
-use crate::controller::strimzi::Change;
+use crate::controller::endpoint;
+use crate::controller::strimzi::{Change, Key};
 use crate::crd::KafkaTopic;
 
 type Wake = mpsc::Sender<ObjectRef<KafkaTopic>>;
@@ -62,6 +64,34 @@ pub(super) fn those_that_strimzi_concerns(
         Change::Everything => all(&wake, &peers.all()),
         Change::User(_) => {}
     })
+}
+
+/// Wakes, for as long as it is polled, those whose way to their cluster stands in a Secret that has changed.
+pub(super) fn those_that_read(
+    ctx: &Arc<Context>,
+    peers: &Peers,
+    wake: Wake,
+) -> impl Future<Output = ()> + Send + use<> {
+    let (ctx, peers, mut changes) = (Arc::clone(ctx), peers.clone(), ctx.secrets.changes());
+    async move {
+        loop {
+            let secret = match changes.recv().await {
+                Ok(secret) => Some(secret),
+                // Any of them.
+                Err(RecvError::Lagged(_)) => None,
+                // The sender lives as long as the operator.
+                Err(RecvError::Closed) => return std::future::pending().await,
+            };
+            let mut objects = peers.all();
+            objects.retain(|topic| secret.as_ref().is_none_or(|secret| reads(&ctx, topic, secret)));
+            all(&wake, &objects);
+        }
+    }
+}
+
+fn reads(ctx: &Context, topic: &KafkaTopic, secret: &Key) -> bool {
+    let namespace = topic.metadata.namespace.as_deref().unwrap_or_default();
+    endpoint::reads(&ctx.strimzi, namespace, &topic.spec.kafka, secret)
 }
 
 /// A full queue is no loss: whoever is stalled looks again by itself, as does everybody in time.

@@ -6,6 +6,7 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use crate::crd::OBJECT_NAME;
 use crate::crd::ca_secret_ref::CaSecretRef;
 
 /// The PostgreSQL server that holds one database per service, and whom to trust there.
@@ -94,7 +95,7 @@ impl JsonSchema for DatabaseSpec {
 #[serde(rename_all = "camelCase")]
 pub struct CloudNativePg {
     /// Name of the `Cluster` (`clusters.postgresql.cnpg.io`).
-    #[schemars(length(min = 1, max = 50))]
+    #[schemars(length(min = 1, max = 50), regex(pattern = OBJECT_NAME))]
     pub cluster: String,
 }
 
@@ -140,7 +141,7 @@ impl DatabaseSpec {
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
     /// The Secret's name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub name: String,
 
     /// The key in the Secret.
