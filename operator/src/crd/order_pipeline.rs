@@ -45,6 +45,7 @@ use super::reconcile_policy::ReconcilePolicy;
     validation = managed_access_rule(),
     validation = strimzi_access_rule(),
     validation = performed_steps_rule(),
+    validation = in_sync_rule(),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -162,6 +163,24 @@ fn performed_steps_rule() -> Rule {
          self.spec.saga.steps.all(step, step in self.spec.services && self.spec.services[step].enabled)",
     )
     .message("saga.steps has a step whose service does not run; enable services.<step> or remove the step")
+}
+
+/// With more in-sync replicas demanded than a topic has, nothing could be written to it. Values are any string; what is no
+/// number the broker refuses.
+fn in_sync_rule() -> Rule {
+    Rule::new(
+        "!has(self.spec.topics.overrides) || self.spec.topics.overrides.all(name, \
+         !has(self.spec.topics.overrides[name].config) || \
+         !('min.insync.replicas' in self.spec.topics.overrides[name].config) || \
+         !self.spec.topics.overrides[name].config['min.insync.replicas'].matches('^[0-9]{1,9}$') || \
+         int(self.spec.topics.overrides[name].config['min.insync.replicas']) <= \
+         (has(self.spec.topics.overrides[name].replicas) ? self.spec.topics.overrides[name].replicas \
+         : has(self.spec.topics.replicas) ? self.spec.topics.replicas : self.spec.profile == 'Dev' ? 1 : 2))",
+    )
+    .message(
+        "config[min.insync.replicas] of a topic in topics.overrides is more than the topic's replicas, so that nothing \
+         could be written; lower the first or raise the second",
+    )
 }
 
 /// A duration of zero would mean "never" to one reader and "at once" to another.

@@ -36,6 +36,7 @@ pub fn compute(topic: &KafkaTopic, pass: &Pass, now: Timestamp) -> KafkaTopicSta
         cluster_id: seen.and(pass.cluster_id.clone()).or(before.cluster_id),
         partitions: seen.and_then(|topic| topic.partitions.try_into().ok()).or(before.partitions),
         replicas: seen.map(|topic| topic.replicas.into()).or(before.replicas),
+        access: pass.access.clone().or(before.access).filter(|access| !access.granted.is_empty()),
         plan: pass.pending.clone(),
         last_handled_reconcile_at: asked_for(topic).or(before.last_handled_reconcile_at),
         ..before

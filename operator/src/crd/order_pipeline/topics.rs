@@ -78,7 +78,8 @@ pub struct TopicOverride {
 
     /// Kafka settings of this topic, such as `max.message.bytes: "2097152"`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    // Longer ones than any setting has would make the rules about them too expensive for the API server.
+    #[schemars(extend("maxProperties" = 64, "additionalProperties" = {"type": "string", "maxLength": 4096}))]
     #[x_kube(validation = Rule::new("!('retention.ms' in self)")
         .message("config[retention.ms] cannot be set; set `retention` of this topic"))]
     #[x_kube(validation = Rule::new("!('cleanup.policy' in self)")
