@@ -53,7 +53,8 @@ fn data(workload: &Workload) -> BTreeMap<String, ByteString> {
     data
 }
 
-/// Annotation: for which rotation the Kafka password or certificate was made; the value that the pipeline's own annotation had then.
+/// Annotation: for which rotation the Kafka password or certificate was made; the value that the pipeline's own
+/// annotation had then.
 pub const ROTATED_ANNOTATION: &str = "orderpipeline.dev/rotated-kafka-password";
 /// Key, and environment variable, of the URL of the service's own database.
 pub const DATABASE_URL: &str = "DATABASE_URL";

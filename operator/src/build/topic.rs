@@ -58,6 +58,8 @@ pub fn build(id: &PipelineId, defaults: &TopicDefaults, wanted: &WantedTopic) ->
             config: config(wanted),
             deletion_policy: defaults.deletion_policy,
             adoption_policy: defaults.adoption_policy,
+            // The services' rights are their principals': the pipeline's own work.
+            access: Vec::new(),
             reconcile_policy: ReconcilePolicy::Apply,
             suspend: false,
         },

@@ -1,5 +1,5 @@
-//! The TriggerAuthentication of a service: how KEDA logs in to Kafka to see how far behind the service is. As the service
-//! itself, with what stands in the service's own Secret; its rights suffice, since reading includes Describe.
+//! The TriggerAuthentication of a service: how KEDA logs in to Kafka to see how far behind the service is. As the
+//! service itself, with what stands in the service's own Secret; its rights suffice, since reading includes Describe.
 
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};

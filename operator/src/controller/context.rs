@@ -13,7 +13,7 @@ use super::clusters::{self, Clusters, Connect};
 use super::error::Backoff;
 use super::events::Events;
 use super::owned::Owned;
-use super::pipeline::principals::PrincipalRegistry;
+use super::pipeline::principals::{PrincipalRegistry, ServiceUsers};
 use super::pipeline::scaling::KedaOwners;
 use super::secrets::Secrets;
 use super::strimzi::Strimzi;
@@ -83,6 +83,8 @@ pub struct Context {
     pub strimzi: Arc<Strimzi>,
     /// What is known about the services' users in each cluster.
     pub principals: PrincipalRegistry,
+    /// Which users of Kafka are services'.
+    pub service_users: ServiceUsers,
     /// Versions of objects that were written over by ourselves.
     pub superseded: Superseded,
     /// Waits after failures.
@@ -132,6 +134,7 @@ impl Context {
             topics: TopicRegistry::default(),
             strimzi,
             principals: PrincipalRegistry::default(),
+            service_users: ServiceUsers::default(),
             superseded: Superseded::default(),
             backoff: Backoff::default(),
             watches: Arc::default(),

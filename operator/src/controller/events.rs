@@ -1,5 +1,6 @@
-//! Events: what people are told besides statuses. A courtesy, so they are rationed: a thousand objects that change at once
-//! would otherwise cost the apiserver as many writes again. What is not told by an event stands in the status and the log.
+//! Events: what people are told besides statuses. A courtesy, so they are rationed: a thousand objects that change at
+//! once would otherwise cost the apiserver as many writes again. What is not told by an event stands in the status
+//! and the log.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};

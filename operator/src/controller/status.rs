@@ -104,8 +104,8 @@ where
     let name = object.name_any();
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
-    // Its uid and version make this fail rather than describe a successor. A status is replaced, not applied: all of it is
-    // ours, so that there is nothing to merge.
+    // Its uid and version make this fail rather than describe a successor. A status is replaced, not applied: all of
+    // it is ours, so that there is nothing to merge.
     let mut successor = object.clone();
     *successor.status_mut() = Some(new.clone());
     ctx.metrics.wrote(&K::kind(&()), "status");

@@ -1,5 +1,5 @@
-//! Versions of objects that this process has itself written over. A watch shows a write a moment after its answer, and a
-//! pass over the version before would do, and write, the same once more.
+//! Versions of objects that this process has itself written over. A watch shows a write a moment after its answer,
+//! and a pass over the version before would do, and write, the same once more.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -23,8 +23,8 @@ pub struct EventsSpec {
     pub format: Format,
 
     /// What the registry asks of a new version of an event's schema, and refuses otherwise. Each service sets it for
-    /// the schemas of its own events, and does not start with one that is refused. With less than FullTransitive, events
-    /// that are still in a topic may be of no use to a service of another version.
+    /// the schemas of its own events, and does not start with one that is refused. With less than FullTransitive,
+    /// events that are still in a topic may be of no use to a service of another version.
     #[serde(default)]
     pub compatibility: Compatibility,
 

@@ -4,13 +4,18 @@
 
 #![expect(unreachable_pub, reason = "the KubeSchema derive repeats each struct inside a function")]
 
+mod access;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::core::Rule;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
+
+pub use access::{AccessRule, GrantedAccess, TopicAccessStatus, TopicOperation};
 
 use super::conditions;
 use super::kafka_ref::KafkaRef;
@@ -49,11 +54,13 @@ use super::reconcile_policy::ReconcilePolicy;
     .message("topicName is immutable: create another KafkaTopic for another topic")
     .field_path(".spec.topicName"),
     validation = Rule::new("has(self.spec.topicName) || self.metadata.name.size() <= 249")
-        .message("Kafka takes topic names of up to 249 characters: set spec.topicName")
+        .message("Kafka takes topic names of up to 249 characters: set spec.topicName"),
+    validation = in_sync_rule()
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KafkaTopicSpec {
-    /// The cluster that the topic is in.
+    /// The cluster that the topic is in. In another one than before, the topic is created or adopted there, and the
+    /// former one stays where it is.
     pub kafka: KafkaRef,
     /// Name of the topic; the name of this object without it. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,25 +83,51 @@ pub struct KafkaTopicSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000))]
     pub replicas: Option<i32>,
-    /// Settings of the topic by Kafka's names (`retention.ms`), as strings. `null` leaves a setting to
-    /// others; a setting that is not listed follows the broker's default.
+    /// Settings of the topic by Kafka's names (`retention.ms`), as strings, in any writing that Kafka reads as the same
+    /// value. `null` leaves a setting to others; a setting that is not listed follows the broker's default.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 128))]
     pub config: BTreeMap<String, Option<String>>,
-    /// What happens to the topic and its data when this object is deleted.
+    /// What happens to the topic and its data when this object is deleted. With Delete both go, if it still is the
+    /// topic that the object stood for, and no other object stands for it.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// What happens when the topic exists already and was not created for this object.
+    /// What happens when the topic exists already and was not created for this object. `IfIdentical`: it is taken
+    /// over if it is as the spec says, and left alone otherwise. `Adopt`: it is taken over and changed. `Refuse`: it
+    /// is left alone.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
-    /// Whether the topic is changed to what the spec says, or only compared with it. With `Plan` it is not changed at the
-    /// end of this object either.
+    /// Who may do what with the topic, as ACLs for exactly this topic. They are taken back when they are removed
+    /// here, and with this object, whatever happens to the topic. ACLs of others stay as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend(
+        "x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["principal", "host"]
+    ))]
+    pub access: Vec<AccessRule>,
+    /// Whether the topic is changed to what the spec says, or only compared with it: what would be changed stands in
+    /// `status.plan`. With `Plan` it is not changed at the end of this object either.
     #[serde(default, skip_serializing_if = "ReconcilePolicy::is_default")]
     pub reconcile_policy: ReconcilePolicy,
     /// Leaves the topic alone, neither compared nor changed, until it is false again. Deleting this object
     /// meanwhile leaves the topic there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
+}
+
+/// With more in-sync replicas demanded than there are replicas, no write with `acks=all` ever succeeds. Values are any
+/// string, or null; what is no number the broker refuses.
+fn in_sync_rule() -> Rule {
+    Rule::new(
+        "!has(self.spec.replicas) || !has(self.spec.config) || !('min.insync.replicas' in self.spec.config) || \
+         type(self.spec.config['min.insync.replicas']) != string || \
+         !self.spec.config['min.insync.replicas'].matches('^[0-9]{1,9}$') || \
+         int(self.spec.config['min.insync.replicas']) <= self.spec.replicas",
+    )
+    .message(
+        "config[min.insync.replicas] is more than replicas, so that nothing could be written; lower the first or raise \
+         the second",
+    )
+    .field_path(".spec.config")
 }
 
 /// What happens to a topic when its object is deleted.
@@ -126,7 +159,7 @@ pub struct KafkaTopicStatus {
     /// Generation of the spec that the rest speaks of; -1 before the first look.
     #[serde(default = "conditions::unobserved")]
     pub observed_generation: i64,
-    /// `Ready`, and `Reconciling` or `Stalled` while they are true.
+    /// `Ready`, and `Reconciling` (waiting helps) or `Stalled` (somebody has to act) while they are true.
     #[serde(default)]
     #[schemars(schema_with = "conditions::schema")]
     pub conditions: Vec<Condition>,
@@ -136,7 +169,7 @@ pub struct KafkaTopicStatus {
     /// Kafka's id of the topic that this object stands for; another topic of the same name has another id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_id: Option<String>,
-    /// Id of the Kafka cluster that this topic is in.
+    /// Id of the Kafka cluster that this topic is in, whatever its address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
     /// Partitions that the topic has.
@@ -145,10 +178,13 @@ pub struct KafkaTopicStatus {
     /// Replicas that its partitions have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// The topic that is about to be created, until it was seen: should the operator end meanwhile, the next one knows the
-    /// topic by it, whatever the spec has become.
+    /// The topic that is about to be created, until it was seen: should the operator end meanwhile, the next one
+    /// knows the topic by it, whatever the spec has become.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creating: Option<AnnouncedTopic>,
+    /// The ACLs that `spec.access` made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<TopicAccessStatus>,
     /// What would be changed if `spec.reconcilePolicy` were `Apply`, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plan: Vec<String>,

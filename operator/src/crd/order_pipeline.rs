@@ -45,6 +45,7 @@ use super::reconcile_policy::ReconcilePolicy;
     validation = managed_access_rule(),
     validation = strimzi_access_rule(),
     validation = performed_steps_rule(),
+    validation = in_sync_rule(),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -116,16 +117,16 @@ pub struct OrderPipelineSpec {
     #[schemars(length(min = 1, max = 512), regex(pattern = IMAGE))]
     pub image: Option<String>,
 
-    /// Whether the operator makes what the spec says, or only compares it with what there is. With `Plan`, the one thing
-    /// that it writes is the same into the pipeline's KafkaTopics, whose own `status.plan` tells of the topics in Kafka:
-    /// they stay when the pipeline is deleted. The users in Kafka are compared by their names alone; and they are removed
-    /// all the same when the pipeline is deleted.
+    /// Whether the operator makes what the spec says, or only compares it with what there is. With `Plan`, the one
+    /// thing that it writes is the same into the pipeline's KafkaTopics, whose own `status.plan` tells of the topics
+    /// in Kafka: they stay when the pipeline is deleted. The users in Kafka are compared by their names alone; and
+    /// they are removed all the same when the pipeline is deleted.
     #[serde(default, skip_serializing_if = "ReconcilePolicy::is_default")]
     pub reconcile_policy: ReconcilePolicy,
 
-    /// While true, the operator changes nothing that belongs to this pipeline, neither in Kubernetes nor in Kafka. The one
-    /// thing that it writes is the same into the pipeline's KafkaTopics; so topics stay when the pipeline is deleted
-    /// meanwhile. What runs goes on running.
+    /// While true, the operator changes nothing that belongs to this pipeline, neither in Kubernetes nor in Kafka.
+    /// The one thing that it writes is the same into the pipeline's KafkaTopics; so topics stay when the pipeline is
+    /// deleted meanwhile. What runs goes on running.
     #[serde(default)]
     pub suspend: bool,
 }
@@ -165,6 +166,24 @@ fn performed_steps_rule() -> Rule {
          self.spec.saga.steps.all(step, step in self.spec.services && self.spec.services[step].enabled)",
     )
     .message("saga.steps has a step whose service does not run; enable services.<step> or remove the step")
+}
+
+/// With more in-sync replicas demanded than a topic has, nothing could be written to it. Values are any string; what
+/// is no number the broker refuses.
+fn in_sync_rule() -> Rule {
+    Rule::new(
+        "!has(self.spec.topics.overrides) || self.spec.topics.overrides.all(name, \
+         !has(self.spec.topics.overrides[name].config) || \
+         !('min.insync.replicas' in self.spec.topics.overrides[name].config) || \
+         !self.spec.topics.overrides[name].config['min.insync.replicas'].matches('^[0-9]{1,9}$') || \
+         int(self.spec.topics.overrides[name].config['min.insync.replicas']) <= \
+         (has(self.spec.topics.overrides[name].replicas) ? self.spec.topics.overrides[name].replicas \
+         : has(self.spec.topics.replicas) ? self.spec.topics.replicas : self.spec.profile == 'Dev' ? 1 : 2))",
+    )
+    .message(
+        "config[min.insync.replicas] of a topic in topics.overrides is more than the topic's replicas, so that nothing \
+         could be written; lower the first or raise the second",
+    )
 }
 
 /// A duration of zero would mean "never" to one reader and "at once" to another.

@@ -4,10 +4,11 @@
 use std::fmt::Write as _;
 
 use anyhow::Context as _;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use super::OrderPipeline;
+use super::{KafkaTopic, OrderPipeline};
 
 /// Fields of Kubernetes' own types, which Kubernetes' documentation explains.
 const NOT_OURS: [&str; 3] = ["env[]", "resources", "conditions[]"];
@@ -17,9 +18,17 @@ const NOT_OURS: [&str; 3] = ["env[]", "resources", "conditions[]"];
 /// # Errors
 /// When a definition has no schema.
 pub fn pages() -> anyhow::Result<Vec<(String, String)>> {
-    let schema = serde_json::to_value(OrderPipeline::crd())?;
-    let page = page("OrderPipeline", &schema, include_str!("reference/orderpipeline.md"))?;
-    Ok(vec![("orderpipeline.md".to_owned(), page)])
+    let pages = [
+        (OrderPipeline::crd(), include_str!("reference/orderpipeline.md")),
+        (KafkaTopic::crd(), include_str!("reference/kafkatopic.md")),
+    ];
+    pages.into_iter().map(|(crd, meanings)| file(&crd, meanings)).collect()
+}
+
+fn file(crd: &CustomResourceDefinition, meanings: &str) -> anyhow::Result<(String, String)> {
+    let kind = &crd.spec.names.kind;
+    let page = page(kind, &serde_json::to_value(crd)?, meanings)?;
+    Ok((format!("{}.md", kind.to_lowercase()), page))
 }
 
 fn page(kind: &str, crd: &Value, meanings: &str) -> anyhow::Result<String> {

@@ -77,6 +77,26 @@ use crate::world::World;
                     "kafka": {"bootstrap": null, "strimzi": {"cluster": "main", "listener": "tls"}}}}),
     "access.mode Shared is not for kafka.strimzi"
 )]
+#[case::variable_twice(
+    json!({"spec": {"services": {"order": {"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}}}}),
+    "spec.services[order].env[1]: Duplicate value"
+)]
+#[case::more_in_sync_than_the_topic_has(
+    json!({"spec": {"topics": {"replicas": 1, "overrides": {
+        "orders.created": {"replicas": 2, "config": {"min.insync.replicas": "3"}}
+    }}}}),
+    "config[min.insync.replicas] of a topic in topics.overrides is more than the topic's replicas"
+)]
+#[case::more_in_sync_than_all_topics_have(
+    json!({"spec": {"topics": {"replicas": 1, "overrides": {"orders.created": {"config": {"min.insync.replicas": "2"}}}}}}),
+    "config[min.insync.replicas] of a topic in topics.overrides is more than the topic's replicas"
+)]
+#[case::more_in_sync_than_the_profile_has(
+    json!({"spec": {"profile": "Prod", "topics": {"replicas": null, "overrides": {
+        "orders.created": {"config": {"min.insync.replicas": "3"}}
+    }}}}),
+    "config[min.insync.replicas] of a topic in topics.overrides is more than the topic's replicas"
+)]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_be_refused_at_once_is(#[case] change: Value, #[case] message: &str) {
     let world = World::new().await;
@@ -113,5 +133,18 @@ async fn what_cannot_be_changed_stays(#[case] change: Value, #[case] message: &s
         world.api::<OrderPipeline>().patch("shop", &PatchParams::default(), &patch).await.unwrap_err();
 
     assert!(refusal.to_string().contains(message), "{refusal}");
+    world.end().await;
+}
+
+#[rstest]
+#[case::as_many_in_sync_as_there_are(json!({"replicas": 2, "overrides": {"orders.created": {"config": {"min.insync.replicas": "2"}}}}))]
+#[case::in_sync_is_no_number(json!({"overrides": {"orders.created": {"config": {"min.insync.replicas": "two"}}}}))]
+#[case::no_setting_at_all(json!({"overrides": {"orders.created": {"replicas": 1}}}))]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_rules_do_not_speak_of_is_taken(#[case] topics: Value) {
+    let world = World::without_secrets().await;
+
+    world.create(json!({"spec": {"topics": topics}})).await;
+
     world.end().await;
 }

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::world::{World, eventually, nobody};
 
-/// Reads that have nothing to do with passes: once a minute each of two caches is compared with a list, and a watch that
-/// has ended is begun again.
+/// Reads that have nothing to do with passes: once a minute each of two caches is compared with a list, and a watch
+/// that has ended is begun again.
 fn background(since: Instant) -> u64 {
     (2 + 15) * (since.elapsed().as_secs() / 60) + 2
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::world::{World, eventually};
 
 /// Every field, by JSON pointer.
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 18] = [
     "/spec/topicName",
     "/spec/partitions",
     "/spec/replicas",
@@ -18,6 +18,10 @@ const FIELDS: [&str; 14] = [
     "/spec/config/retention.ms",
     "/spec/deletionPolicy",
     "/spec/adoptionPolicy",
+    "/spec/access",
+    "/spec/access/0/principal",
+    "/spec/access/0/operations",
+    "/spec/access/0/host",
     "/spec/reconcilePolicy",
     "/spec/suspend",
     "/spec/kafka",
@@ -60,6 +64,7 @@ fn object(world: &World, number: usize, field: &str, value: &Value) -> Value {
             "topicName": format!("{}.{number}", world.topic),
             "partitions": 1, "replicas": 1, "config": {"retention.ms": "1000000"},
             "deletionPolicy": "Retain", "adoptionPolicy": "IfIdentical",
+            "access": [{"principal": format!("User:{}", world.topic), "operations": ["Read"], "host": "*"}],
         }),
     );
     let (parent, last) = field.rsplit_once('/').unwrap();

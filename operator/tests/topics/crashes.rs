@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use kafka_admin::{
-    Admin, CoalesceOptions, Coalescing, ConnectOptions, Error, Guarded, KafkaAdmin, TopicName,
+    AclFilter, Admin, CoalesceOptions, Coalescing, ConnectOptions, Error, Guarded, KafkaAdmin, TopicName,
 };
 use kube::client::ClientBuilder;
 use operator::controller::context::Context;
@@ -68,21 +68,22 @@ async fn scenario(writes: usize, dies: Dies) -> (Value, usize) {
     let mut world = World::new().await;
     world.stop().await;
     let name = |object: &str| format!("{}.{object}", world.topic);
-    let spec = |object: &str, partitions: u32, config: Value| {
+    let spec = |object: &str, partitions: u32, config: Value, user: &str| {
         json!({
             "topicName": name(object), "partitions": partitions, "config": config,
             "deletionPolicy": "Delete", "adoptionPolicy": "Refuse",
+            "access": [{"principal": format!("User:{user}"), "operations": ["Read"]}],
         })
     };
-    world.create_named("orders", spec("orders", 1, json!({"retention.ms": "1000000"}))).await;
-    world.create_named("other", spec("other", 1, json!({}))).await;
+    world.create_named("orders", spec("orders", 1, json!({"retention.ms": "1000000"}), "leaving")).await;
+    world.create_named("other", spec("other", 1, json!({}), "leaving")).await;
     let made = async || {
         world.reason("orders", "Synced").await;
         world.reason("other", "Synced").await;
     };
     let first = writes - until(&world, writes, dies, made).await;
 
-    world.change(spec("orders", 3, json!({"segment.ms": "1000000"}))).await;
+    world.change(spec("orders", 3, json!({"segment.ms": "1000000"}), "staying")).await;
     world.delete("other").await;
     let changed = async || {
         world.reason("orders", "Synced").await;
@@ -90,6 +91,17 @@ async fn scenario(writes: usize, dies: Dies) -> (Value, usize) {
     };
     let second = writes - until(&world, writes, dies, changed).await;
     (outcome(&world, &name("orders"), &name("other")).await, first + second)
+}
+
+/// Who has an ACL of a topic. Brokers show a change a little later than it is made.
+async fn acls(world: &World, topic: &str) -> Vec<String> {
+    let filter = AclFilter { name: Some(topic.to_owned()), ..AclFilter::any() };
+    eventually("nobody who left has an ACL", || async {
+        let found = world.admin.describe_acls(std::slice::from_ref(&filter)).await.remove(0).unwrap();
+        let users: Vec<String> = found.iter().map(|acl| acl.principal.to_string()).collect();
+        if users.iter().any(|user| user == "User:leaving") { Err(format!("{users:?}")) } else { Ok(users) }
+    })
+    .await
 }
 
 /// Objects and topics, without what differs from run to run.
@@ -122,6 +134,8 @@ async fn outcome(world: &World, orders: &str, other: &str) -> Value {
         "partitions": described[0].as_ref().map(kafka_admin::TopicDescription::partition_count).ok(),
         "set": set,
         "other is there": described[1].is_ok(),
+        "acls": [acls(world, orders).await, acls(world, other).await],
+        "noted": status.access.map(|access| access.granted.len()),
     })
 }
 
@@ -134,6 +148,7 @@ async fn an_operator_killed_at_any_write_ends_where_one_that_lives_does() {
         (&json!(3), &json!(false)),
         "{expected}"
     );
+    assert_eq!(expected["acls"], json!([["User:staying"], []]), "{expected}");
     assert!(writes >= 10, "{writes} writes");
 
     let every = (1..=writes).flat_map(|n| [(n, Dies::BeforeIt), (n, Dies::AfterIt)]);

@@ -25,8 +25,7 @@ fn with(status: KafkaTopicStatus) -> Value {
 }
 
 fn after(result: Result<Outcome, Error>) -> KafkaTopicStatus {
-    let pass = Pass { result, observed: None, cluster_id: None, pending: Vec::new(), announced: None };
-    status::compute(&object(), &pass, Timestamp::UNIX_EPOCH)
+    status::compute(&object(), &Pass::unseen(result), Timestamp::UNIX_EPOCH)
 }
 
 #[test]

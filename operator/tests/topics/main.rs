@@ -8,6 +8,7 @@
     reason = "a test ends there, with the cause"
 )]
 
+mod access;
 mod claims;
 mod corpus;
 mod crashes;

@@ -57,6 +57,26 @@ async fn change(client: &Client, namespace: &str, spec: &Value) -> Result<(), St
     json!({"kafka": {"bootstrap": {"servers": "k:1", "security": {"ca": {"secretName": "s"}}}}}),
     "SSL and SASL_SSL only"
 )]
+#[case::more_in_sync_than_there_are(
+    json!({"replicas": 2, "config": {"min.insync.replicas": "3"}}), "config[min.insync.replicas] is more than replicas"
+)]
+#[case::everybody(json!({"access": [{"principal": "User:*", "operations": ["Read"]}]}), "name each principal")]
+#[case::no_user(json!({"access": [{"principal": "alice", "operations": ["Read"]}]}), "spec.access[0].principal")]
+#[case::user_without_name(json!({"access": [{"principal": "User:", "operations": ["Read"]}]}), "spec.access[0].principal")]
+#[case::nothing_allowed(json!({"access": [{"principal": "User:a", "operations": []}]}), "spec.access[0].operations")]
+#[case::every_operation(json!({"access": [{"principal": "User:a", "operations": ["All"]}]}), "Unsupported value")]
+#[case::operation_twice(
+    json!({"access": [{"principal": "User:a", "operations": ["Read", "Read"]}]}), "Duplicate value"
+)]
+#[case::principal_twice(
+    json!({"access": [
+        {"principal": "User:a", "operations": ["Read"]}, {"principal": "User:a", "operations": ["Write"]}
+    ]}),
+    "Duplicate value"
+)]
+#[case::host_by_name(
+    json!({"access": [{"principal": "User:a", "operations": ["Read"], "host": "laptop"}]}), "spec.access[0].host"
+)]
 #[tokio::test]
 async fn what_cannot_be_is_refused_at_the_door(#[case] spec: Value, #[case] words: &str) {
     let client = client().await;
@@ -97,4 +117,22 @@ async fn defaults_are_safe_and_a_null_setting_is_kept() {
     assert_eq!(created.spec.partitions, None);
     assert_eq!(created.spec.config.get("retention.ms"), Some(&None));
     assert_eq!(created.status.unwrap().observed_generation, -1);
+}
+
+#[rstest]
+#[case::enough_replicas(json!({"replicas": 2, "config": {"min.insync.replicas": "2"}}))]
+#[case::left_to_others(json!({"replicas": 1, "config": {"min.insync.replicas": null}}))]
+#[case::the_brokers_replicas(json!({"config": {"min.insync.replicas": "7"}}))]
+#[case::no_number(json!({"replicas": 1, "config": {"min.insync.replicas": "two"}}))]
+#[case::a_number_beyond_all(json!({"replicas": 1, "config": {"min.insync.replicas": "99999999999999999999"}}))]
+#[case::one_user_from_two_hosts(json!({"access": [
+    {"principal": "User:CN=a, O=b", "operations": ["Read", "Write"]},
+    {"principal": "User:CN=a, O=b", "operations": ["Read"], "host": "10.0.0.1"},
+]}))]
+#[tokio::test]
+async fn what_may_be_is_taken(#[case] spec: Value) {
+    let client = client().await;
+    let namespace = namespace(&client).await;
+
+    create(&client, &namespace, &spec).await.unwrap();
 }

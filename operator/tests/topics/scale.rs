@@ -17,7 +17,7 @@ pub(super) fn requests(world: &World) -> (u64, u64) {
     (world.ctx.metrics.reads(), world.ctx.metrics.changing_requests())
 }
 
-fn of(kinds: &BTreeMap<RequestKind, u64>, kind: RequestKind) -> u64 {
+pub(super) fn of(kinds: &BTreeMap<RequestKind, u64>, kind: RequestKind) -> u64 {
     kinds.get(&kind).copied().unwrap_or_default()
 }
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::strimzi_kinds::{api, install, put};
 use super::world::{World, client, is, message};
 
-/// Strimzi's cluster `main`, whose id is that of the test's broker.
-async fn cluster(world: &World) {
+/// Strimzi's cluster `main`, whose id is that of the test's broker, with these operators.
+pub(super) async fn cluster(world: &World, entity_operator: Value) {
     use kafka_admin::Admin;
     let id = world.admin.cluster_id().await.unwrap();
     let kafkas = api(&world.client, &world.namespace, "Kafka");
@@ -18,7 +18,7 @@ async fn cluster(world: &World) {
         "main",
         json!({"spec": {"kafka": {"listeners": [
             {"name": "plain", "port": 9092, "type": "internal", "tls": false},
-        ]}}}),
+        ]}, "entityOperator": entity_operator}}),
     )
     .await;
     let status = Patch::Merge(json!({"status": {"clusterId": id}}));
@@ -45,7 +45,7 @@ async fn a_topic_of_strimzis_is_left_to_it_until_strimzi_lets_go() {
     install(&client().await).await;
     let mut world = World::new().await;
     world.stop().await;
-    cluster(&world).await;
+    cluster(&world, json!({"topicOperator": {}})).await;
     strimzis_topic(&world, json!({})).await;
     world.create(json!({"partitions": 1})).await;
 
@@ -66,7 +66,7 @@ async fn a_topic_that_strimzi_takes_later_is_not_deleted_with_our_object() {
     install(&client().await).await;
     let mut world = World::new().await;
     world.stop().await;
-    cluster(&world).await;
+    cluster(&world, json!({"topicOperator": {}})).await;
     world.start().await;
     world.create(json!({"partitions": 1, "deletionPolicy": "Delete"})).await;
     world.ready().await;

@@ -1,7 +1,8 @@
 //! What belongs to owners, kept so that a pass over one of them asks nobody: fed by watches of everything that carries
 //! the owner's label, and by the answers to our own writes, so that a pass always reads what was written before it.
 //!
-//! Of a kind that is not watched, or whose watch is not to be relied on, nothing is told: whoever asks has to list then.
+//! Of a kind that is not watched, or whose watch is not to be relied on, nothing is told: whoever asks has to list
+//! then.
 
 mod cache;
 mod watching;

@@ -8,8 +8,8 @@ use kube::runtime::{WatchStreamExt, watcher};
 use super::{Change, Owned, Trust};
 use crate::controller::apply::OWNER_LABEL;
 
-/// Keeps in `owned` what `api` has of `kind` and carries an owner's label, for as long as it is polled; tells the changes
-/// that were not of our own making. It does not end.
+/// Keeps in `owned` what `api` has of `kind` and carries an owner's label, for as long as it is polled; tells the
+/// changes that were not of our own making. It does not end.
 pub fn changes<'a>(
     owned: &'a Owned,
     api: Api<DynamicObject>,

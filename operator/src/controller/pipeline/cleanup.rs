@@ -63,8 +63,8 @@ pub(super) async fn cleanup(pipeline: &OrderPipeline, ctx: &Context) -> Result<O
     Ok(Outcome::ready("Deleted", "what belongs to the pipeline is collected with it"))
 }
 
-/// A pipeline may be suspended and deleted before a pass has seen the one: its topics, which are collected with it, must
-/// have heard of it by then.
+/// A pipeline may be suspended and deleted before a pass has seen the one: its topics, which are collected with it,
+/// must have heard of it by then.
 async fn hold_topics(pipeline: &OrderPipeline, ctx: &Context) -> Result<(), Error> {
     match (Hold::of(&pipeline.spec), Owner::of(pipeline)) {
         (Hold::Nothing, _) | (_, None) => Ok(()),

@@ -1,5 +1,5 @@
-//! `spec.suspend` and `spec.reconcilePolicy` of a pipeline reach the objects of its topics, whose controller would go on
-//! changing them: that is all that is written on behalf of a pipeline that is suspended or only planned.
+//! `spec.suspend` and `spec.reconcilePolicy` of a pipeline reach the objects of its topics, whose controller would go
+//! on changing them: that is all that is written on behalf of a pipeline that is suspended or only planned.
 //!
 //! It is written under a field manager of its own, so that it can be taken back without touching what somebody else has
 //! said of a topic, who may have suspended one for reasons of his own.

@@ -73,6 +73,7 @@ const WAKE_QUEUE: usize = 1024;
 pub fn run(ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
     ctx.watches.expect(NAME);
     let (store, events) = runner::watch::<OrderPipeline>(&ctx);
+    ctx.service_users.are_in(&store);
     let peers = store.clone();
     let (wake, mut woken) = mpsc::channel(WAKE_QUEUE);
     let events = peers::waking_heirs(events, &ctx, &store, wake.clone());

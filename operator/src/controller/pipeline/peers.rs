@@ -15,8 +15,8 @@ use crate::controller::context::Context;
 use crate::controller::outcome::Outcome;
 use crate::crd::OrderPipeline;
 
-/// The pipeline that has more right to the prefix of `pipeline` in its Kafka cluster, if there is one. Clusters are asked
-/// who they are, where nobody has yet, only if another pipeline has the prefix.
+/// The pipeline that has more right to the prefix of `pipeline` in its Kafka cluster, if there is one. Clusters are
+/// asked who they are, where nobody has yet, only if another pipeline has the prefix.
 pub(super) async fn older_claimant(
     ctx: &Context,
     pipeline: &OrderPipeline,

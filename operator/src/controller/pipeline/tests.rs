@@ -112,6 +112,10 @@ fn passwords() -> BTreeMap<Service, SecretString> {
     "services: {order: {env: [{name: DATABASE_URL, value: x}]}}",
     "spec.services.order.env[DATABASE_URL] is set by the operator; remove it"
 )]
+#[case::more_in_sync_than_there_are(
+    "topics: {replicas: 1, overrides: {orders.created: {config: {min.insync.replicas: '2'}}}}",
+    "spec.topics.overrides[orders.created].config[min.insync.replicas] is 2, and the topic has 1 replicas, so that nothing could be written; lower the first or raise the second"
+)]
 #[case::variable_twice(
     "services: {order: {env: [{name: A, value: x}, {name: A, value: z}]}}",
     "spec.services.order.env[A] is there twice; remove one"

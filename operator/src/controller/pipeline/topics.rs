@@ -26,7 +26,9 @@ pub(super) fn validate(
             service.subscriptions(&steps).into_iter().chain(service.spec().produces.iter().copied())
         })
         .collect();
-    let wanted = wanted.into_iter().map(|topic| wanted_topic(spec, topic, retention, problems)).collect();
+    let wanted: Vec<WantedTopic> =
+        wanted.into_iter().map(|topic| wanted_topic(spec, topic, retention, problems)).collect();
+    problems.extend(wanted.iter().filter_map(in_sync_problem));
     keeping_dead_letters(spec, wanted)
 }
 
@@ -63,6 +65,19 @@ fn wanted_topic(
         retention: own_retention.or(topic.spec().retention_override).unwrap_or(retention),
         config: own.config.clone(),
     }
+}
+
+/// With more in-sync replicas demanded than there are replicas, nothing could be written.
+fn in_sync_problem(wanted: &WantedTopic) -> Option<Problem> {
+    let minimum: i32 = wanted.config.get("min.insync.replicas")?.trim().parse().ok()?;
+    let (topic, replicas) = (wanted.topic, wanted.replicas);
+    (minimum > replicas).then(|| {
+        let message = format!(
+            "is {minimum}, and the topic has {replicas} replicas, so that nothing could be written; lower the first or \
+             raise the second"
+        );
+        Problem::new(format!("topics.overrides[{topic}].config[min.insync.replicas]"), message)
+    })
 }
 
 /// A topic whose partitions belong to those of another has as many.

@@ -13,13 +13,16 @@ mod watching;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use kube::api::{ApiResource, GroupVersionKind};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::{Api, ResourceExt};
 use tokio::sync::{broadcast, watch};
 
 pub use self::objects::Key;
 use self::objects::{Kafka, Topic};
 pub use self::watching::{served, watch};
 use super::clusters::Cluster;
+use super::context::Context;
+use super::error::Error;
 
 /// The group of Strimzi's kinds.
 pub const GROUP: &str = "kafka.strimzi.io";
@@ -99,7 +102,8 @@ impl Strimzi {
         self.kafkas.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
-    /// The `Kafka` that `cluster` is, as `namespace/name`, where a User Operator removes the users that are not its own.
+    /// The `Kafka` that `cluster` is, as `namespace/name`, where a User Operator removes the users that are not its
+    /// own.
     pub fn with_user_operator(&self, cluster: &Cluster) -> Option<String> {
         let kafkas = self.kafkas.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = kafkas.iter().filter(|(key, kafka)| {
@@ -107,6 +111,15 @@ impl Strimzi {
             removes && is(key, Some(kafka), cluster.id(), cluster.servers())
         });
         found.next().map(|((namespace, name), _)| format!("{namespace}/{name}"))
+    }
+
+    /// The `Kafka` that `cluster` is, where a User Operator looks after its users, or after some of them.
+    pub fn with_any_user_operator(&self, cluster: &Cluster) -> Option<Key> {
+        let kafkas = self.kafkas.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = kafkas.iter().filter(|(key, kafka)| {
+            kafka.has_user_operator && is(key, Some(kafka), cluster.id(), cluster.servers())
+        });
+        found.next().map(|(key, _)| key.clone())
     }
 
     fn tell(&self, change: Change) {
@@ -130,6 +143,21 @@ impl Strimzi {
 /// Strimzi's kind of users in a version.
 pub fn user_kind(version: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, version, "KafkaUser"))
+}
+
+/// Whether the cluster `kafka` has a `KafkaUser` of this name, as the apiserver says now.
+///
+/// # Errors
+/// [`Error::Kubernetes`] when it does not say.
+pub async fn has_user(ctx: &Context, (namespace, kafka): &Key, name: &str) -> Result<bool, Error> {
+    let Some(kind) = ctx.strimzi.user_kind() else { return Ok(false) };
+    let users: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), namespace, &kind);
+    match users.get_metadata_opt(name).await {
+        Ok(user) => Ok(user.is_some_and(|user| user.labels().get(CLUSTER_LABEL) == Some(kafka))),
+        // No name that an object can have.
+        Err(kube::Error::Api(refusal)) if refusal.is_invalid() => Ok(false),
+        Err(error) => Err(Error::kubernetes(format!("look for the KafkaUser {namespace}/{name}"))(error)),
+    }
 }
 
 /// Changes of Strimzi's objects.

@@ -56,8 +56,8 @@ pub struct Kafka {
     pub has_authorization: bool,
     /// Whether Strimzi runs a User Operator for it.
     pub has_user_operator: bool,
-    /// Whether that one was told to leave users of some names alone. Which names these are is a Java expression; whoever
-    /// wrote it is trusted to have meant ours.
+    /// Whether that one was told to leave users of some names alone. Which names these are is a Java expression;
+    /// whoever wrote it is trusted to have meant ours.
     pub spares_some_users: bool,
 }
 

@@ -9,6 +9,7 @@ use kafka_admin::TopicName;
 use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
 
+use super::access;
 use super::claimants;
 use super::identity::TopicIdentity;
 use super::observed::look_at;
@@ -56,7 +57,16 @@ impl Blocked {
     }
 }
 
-/// Does what the deletion policy says, then lets the object go.
+/// Whether the end of `topic` has work to do in Kafka.
+pub fn needed(topic: &KafkaTopic) -> Cleanup {
+    let has_access = !topic.spec.access.is_empty() || access::has_any(topic);
+    match topic.spec.deletion_policy {
+        DeletionPolicy::Retain if !has_access => Cleanup::NotNeeded,
+        DeletionPolicy::Retain | DeletionPolicy::Delete => Cleanup::Needed,
+    }
+}
+
+/// Revokes what the object granted, does with the topic what the deletion policy says, then lets the object go.
 ///
 /// # Errors
 /// [`Error::Kubernetes`] when the apiserver does not let it go.
@@ -64,16 +74,24 @@ pub async fn cleanup(topic: &KafkaTopic, ctx: &Context, peers: &Peers) -> Result
     if !finalizer::is_set(topic) {
         return Ok(Outcome::ready("Deleted", ""));
     }
+    let hands_off = topic.spec.suspend || topic.spec.reconcile_policy == ReconcilePolicy::Plan;
+    let left = time_left(topic, ctx, Timestamp::now());
+    // Rights first: while the topic cannot be deleted, nobody who lost them keeps them.
+    if !hands_off && let Err(Blocked(why)) = revoke(topic, ctx, peers).await {
+        match left {
+            Some(left) => return wait(topic, ctx, &format!("its ACLs cannot be revoked: {why}"), left).await,
+            None => tell_that_rights_stay(topic, ctx, &why).await,
+        }
+    }
     let release = match topic.spec.deletion_policy {
         DeletionPolicy::Retain => Release::Retained,
-        DeletionPolicy::Delete if topic.spec.suspend => Release::HandsOff,
-        DeletionPolicy::Delete if topic.spec.reconcile_policy == ReconcilePolicy::Plan => Release::HandsOff,
-        DeletionPolicy::Delete => match delete(topic, ctx, peers).await {
-            Ok(release) => release,
-            Err(Blocked(why)) => match time_left(topic, ctx, Timestamp::now()) {
-                Some(left) => return wait(topic, ctx, why, left).await,
-                None => Release::GaveUp(why),
-            },
+        DeletionPolicy::Delete if hands_off => Release::HandsOff,
+        DeletionPolicy::Delete => match (delete(topic, ctx, peers).await, left) {
+            (Ok(release), _) => release,
+            (Err(Blocked(why)), Some(left)) => {
+                return wait(topic, ctx, &format!("the topic cannot be deleted: {why}"), left).await;
+            }
+            (Err(Blocked(why)), None) => Release::GaveUp(why),
         },
     };
     tell(topic, ctx, &release).await;
@@ -82,8 +100,8 @@ pub async fn cleanup(topic: &KafkaTopic, ctx: &Context, peers: &Peers) -> Result
     Ok(Outcome::ready("Deleted", ""))
 }
 
-async fn wait(topic: &KafkaTopic, ctx: &Context, why: String, left: Duration) -> Result<Outcome, Error> {
-    let message = format!("the topic cannot be deleted, and the object will be let go without that: {why}");
+async fn wait(topic: &KafkaTopic, ctx: &Context, why: &str, left: Duration) -> Result<Outcome, Error> {
+    let message = format!("the object will be let go without that, but not yet: {why}");
     let outcome = Outcome::waiting("DeletionBlocked", message, RETRY.min(left));
     let pass = Pass::unseen(Ok(outcome.clone()));
     let status = status::compute(topic, &pass, Timestamp::now());
@@ -97,6 +115,23 @@ fn time_left(topic: &KafkaTopic, ctx: &Context, now: Timestamp) -> Option<Durati
     let bound = SignedDuration::try_from(ctx.settings.cleanup_timeout).unwrap_or(SignedDuration::ZERO);
     let left = bound - now.duration_since(since);
     Duration::try_from(left).ok().filter(|left| !left.is_zero())
+}
+
+/// Revokes what the object granted.
+async fn revoke(topic: &KafkaTopic, ctx: &Context, peers: &Peers) -> Result<(), Blocked> {
+    if !access::has_any(topic) {
+        return Ok(());
+    }
+    let cluster = cluster(topic, ctx).await?;
+    let revoked = access::withdraw(ctx, topic, peers, &cluster).await.map_err(Blocked::by)?;
+    revoked.map_err(|refused| Blocked(refused.message))
+}
+
+async fn tell_that_rights_stay(topic: &KafkaTopic, ctx: &Context, why: &str) {
+    let name = effective_name(topic);
+    let note = format!("let go without revoking the ACLs of topic {name} that status.access named: {why}");
+    tracing::warn!(kafka.topic = name, "{note}");
+    publish(ctx, topic, event(EventType::Warning, "CleanupSkipped", "Delete", &note)).await;
 }
 
 async fn delete(topic: &KafkaTopic, ctx: &Context, peers: &Peers) -> Result<Release, Blocked> {

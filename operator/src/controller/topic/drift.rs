@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::NAME;
+use super::access;
 use super::observed::{self, Sighting};
 use super::registry::Entry;
 use crate::controller::clusters::{Cluster, Health};
@@ -36,8 +37,8 @@ struct Visited {
     looked: Option<Instant>,
 }
 
-/// Probes every cluster and looks for drift, for as long as it is polled. Each cluster is visited by itself: one that is
-/// silent keeps nobody waiting for the others.
+/// Probes every cluster and looks for drift, for as long as it is polled. Each cluster is visited by itself: one that
+/// is silent keeps nobody waiting for the others.
 pub async fn watch(ctx: Arc<Context>, wake: Wake) -> Infallible {
     let mut ticks = tokio::time::interval(PROBE_INTERVAL.min(ctx.settings.drift_interval));
     // A slow cluster must not be asked more often afterwards.
@@ -79,8 +80,9 @@ async fn visit(ctx: &Context, cluster: &Arc<Cluster>, before: Visited, wake: &Wa
         return Visited { up, ..before };
     }
     for chunk in entries.chunks(LOOK_AT_MOST) {
-        let drifted = drifted(ctx, cluster, chunk).await;
-        wake_all(drifted, wake).await;
+        let (topics, rights) =
+            futures::join!(drifted(ctx, cluster, chunk), with_other_rights(ctx, cluster, chunk));
+        wake_all(topics.into_iter().chain(rights), wake).await;
     }
     Visited { up, looked: Some(Instant::now()) }
 }
@@ -102,6 +104,36 @@ async fn drifted(
                 tracing::info!(kafka.topic = %entry.name, found, "topic is not as it was left");
                 entry.object.clone()
             })
+        })
+        .collect()
+}
+
+/// The objects among `entries` whose ACLs are not as they left them.
+async fn with_other_rights(
+    ctx: &Context,
+    cluster: &Cluster,
+    entries: &[(String, Entry)],
+) -> Vec<ObjectRef<KafkaTopic>> {
+    let concerned: Vec<_> =
+        entries.iter().filter_map(|(uid, entry)| Some((uid, entry, entry.rights.as_ref()?))).collect();
+    let filters: Vec<_> = concerned.iter().map(|(_, entry, _)| access::filter(&entry.name)).collect();
+    let answers = cluster.admin().describe_acls(&filters).await;
+    let drifted = concerned.into_iter().zip(answers).filter(|((uid, entry, rights), answer)| match answer {
+        Ok(found) => {
+            let found = found.iter().filter(|binding| rights.asked.contains(*binding)).cloned().collect();
+            ctx.topics.rights_sighted(uid, rights, &found)
+        }
+        Err(error) => {
+            cluster.note(error);
+            tracing::debug!(kafka.topic = %entry.name, %error, "ACLs not looked at");
+            false
+        }
+    });
+    drifted
+        .map(|((_, entry, _), _)| {
+            ctx.metrics.drifted(NAME, "access");
+            tracing::info!(kafka.topic = %entry.name, "ACLs are not as they were left");
+            entry.object.clone()
         })
         .collect()
 }

@@ -1,6 +1,7 @@
 //! Everything a pass reads, from caches wherever they can be trusted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
@@ -14,7 +15,11 @@ use crate::controller::clusters::{Cluster, Resolved};
 use crate::controller::connection::Missing;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
+use crate::controller::outcome::Outcome;
 use crate::crd::KafkaTopic;
+
+/// A missing Secret is not watched for, so that the operator needs no right to list Secrets of others.
+const MISSING_RETRY: Duration = Duration::from_secs(10);
 
 /// What a pass goes by.
 #[derive(Debug)]
@@ -36,6 +41,35 @@ pub enum Absent {
     Strimzi(String),
     /// Something that `spec.kafka` names is not there.
     Missing(Missing),
+}
+
+impl Absent {
+    /// What the pass comes to.
+    pub fn outcome(self, wanted: &ValidatedTopic) -> Outcome {
+        match self {
+            Self::Taken(older) => Outcome::stalled(
+                "TopicNameTaken",
+                format!(
+                    "topic {} belongs to the older KafkaTopic {}/{}: delete one of the two, or choose another topicName",
+                    wanted.name,
+                    older.namespace.unwrap_or_default(),
+                    older.name
+                ),
+            ),
+            Self::Strimzi(owner) => Outcome::stalled(
+                "ConflictsWithStrimzi",
+                format!(
+                    "topic {} belongs to Strimzi's KafkaTopic {owner} (kafkatopics.kafka.strimzi.io): delete one of \
+                     the two; annotated with strimzi.io/managed=false Strimzi's can be deleted without its topic",
+                    wanted.name
+                ),
+            ),
+            Self::Missing(missing @ Missing::Credentials(_)) => {
+                Outcome::stalled(missing.reason(), missing.to_string())
+            }
+            Self::Missing(missing) => Outcome::waiting(missing.reason(), missing.to_string(), MISSING_RETRY),
+        }
+    }
 }
 
 /// What the pass goes by; `latest` if anything was seen of the topic lately.

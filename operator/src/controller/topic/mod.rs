@@ -10,6 +10,7 @@
 //! | `KafkaNotFound`, `ListenerUnusable`, `ListenerPending` | Reconciling | Strimzi's `Kafka` is not there, or not as it must be |
 //! | `KafkaNotAllowed` | Reconciling | Strimzi's `Kafka` does not let objects of this namespace use it |
 //! | `BrokerUnreachable`, `KafkaError`, `KubernetesError`, `ForbiddenByKubernetes` | Reconciling | being retried |
+//! | `AccessPending` | Reconciling | the object changed while rights were granted; being retried |
 //! | `TopicNotFound`, `TopicAppeared` | Reconciling | the topic came or went meanwhile; being retried |
 //! | `DeletionBlocked` | Reconciling | the topic cannot be deleted yet; the object is let go within a bound |
 //! | `Suspended` | | `Ready` is Unknown: the object is suspended |
@@ -20,11 +21,15 @@
 //! | `TopicExists`, `TopicDiffers` | Stalled | the topic was there before and may not be taken over |
 //! | `PartitionDecreaseRefused`, `ReplicasChangeRefused` | Stalled | Kafka cannot do that |
 //! | `InvalidConfig`, `InvalidPartitions`, `InvalidReplicas`, `InvalidRequest` | Stalled | the broker refuses |
+//! | `PrincipalTaken`, `UserOperatorConflict` | Stalled | somebody else looks after the ACLs of a principal |
+//! | `ClusterHasNoAuthorizer` | Stalled | access was asked for in a cluster that knows none |
 //! | `RefusedByClusterPolicy`, `NotAuthorized`, `NotAuthenticated` | Stalled | the cluster refuses |
 //!
 //! Events besides transitions of `Ready`: `TopicCreated`, `TopicRecreated`, `TopicAdopted`, `PartitionsAdded`,
-//! `ConfigChanged`; at the end `TopicDeleted`, `TopicGone`, `TopicRetained`, `TopicKept`, `CleanupSkipped`.
+//! `ConfigChanged`, `AccessGranted`, `AccessRevoked`; at the end `TopicDeleted`, `TopicGone`, `TopicRetained`,
+//! `TopicKept`, `CleanupSkipped`.
 
+mod access;
 mod announcement;
 pub mod apply;
 mod claimants;
@@ -56,22 +61,21 @@ use tokio::sync::mpsc;
 
 use self::announcement::{Announcement, CREATING, announce_creation};
 use self::apply::Shown;
-use self::fetch::{Absent, Fetched};
+use self::fetch::Fetched;
 use self::identity::TopicIdentity;
 use self::observed::ObservedTopic;
 use self::peers::Peers;
 use self::plan::{Claim, Plan};
 use self::validate::{ValidatedTopic, effective_name};
-use super::connection::Missing;
 use super::context::Context;
 use super::error::Error;
 use super::events::{event, publish};
-use super::finalizer::{self, Cleanup};
+use super::finalizer;
 use super::outcome::Outcome;
 use super::runner;
 use super::status::{write, write_and_keep};
 use crate::crd::conditions::Explanation;
-use crate::crd::kafka_topic::DeletionPolicy;
+use crate::crd::kafka_topic::TopicAccessStatus;
 use crate::crd::reconcile_policy::ReconcilePolicy;
 use crate::crd::{KafkaTopic, KafkaTopicStatus};
 
@@ -80,8 +84,6 @@ pub const NAME: &str = "kafkatopic";
 
 /// Objects waiting to be woken; what does not fit is found again by the next look in bulk.
 const WAKE_QUEUE: usize = 4096;
-/// A missing Secret is not watched for, so that the operator needs no right to list Secrets of others.
-const MISSING_RETRY: Duration = Duration::from_secs(10);
 /// A change that brokers do not show yet.
 const INVISIBLE_RETRY: Duration = Duration::from_secs(2);
 
@@ -94,6 +96,10 @@ pub struct Pass {
     pub observed: Option<ObservedTopic>,
     /// Id of the cluster that it was looked for in.
     pub cluster_id: Option<String>,
+    /// How the object comes to its topic, where that is decided and carried out.
+    pub claim: Option<Claim>,
+    /// The ACLs that belong to the object, where they are not those that its status names.
+    pub access: Option<TopicAccessStatus>,
     /// What was not done because it is only to be planned.
     pub pending: Vec<String>,
     /// The object after its status was written in the middle of the pass.
@@ -101,8 +107,17 @@ pub struct Pass {
 }
 
 impl Pass {
-    fn unseen(result: Result<Outcome, Error>) -> Self {
-        Self { result, observed: None, cluster_id: None, pending: Vec::new(), announced: None }
+    /// One that did not come to see the topic.
+    pub fn unseen(result: Result<Outcome, Error>) -> Self {
+        Self {
+            result,
+            observed: None,
+            cluster_id: None,
+            claim: None,
+            access: None,
+            pending: Vec::new(),
+            announced: None,
+        }
     }
 
     /// The topic that the object stands for, where it was seen.
@@ -145,12 +160,8 @@ pub async fn reconcile(topic: Arc<KafkaTopic>, ctx: Arc<Context>, peers: Peers) 
     if topic.metadata.deletion_timestamp.is_some() {
         return cleanup::cleanup(&topic, &ctx, &peers).await;
     }
-    let cleanup = match topic.spec.deletion_policy {
-        DeletionPolicy::Retain => Cleanup::NotNeeded,
-        DeletionPolicy::Delete => Cleanup::Needed,
-    };
     // From here on the object as it is now: a status is only written over the version that it was made from.
-    let topic = match finalizer::set(&ctx, &*topic, cleanup).await? {
+    let topic = match finalizer::set(&ctx, &*topic, cleanup::needed(&topic)).await? {
         finalizer::Set::Already => topic,
         finalizer::Set::Written(topic) => Arc::from(topic),
         finalizer::Set::Gone => return Ok(Outcome::ready("Deleted", "")),
@@ -194,7 +205,7 @@ async fn suspend(topic: &KafkaTopic, ctx: &Context) -> Result<Outcome, Error> {
     Ok(Outcome::ready(status::SUSPENDED, ""))
 }
 
-/// fetch → validate → plan → apply.
+/// fetch → validate → plan → apply, first for the topic and then for who may use it.
 async fn advance(topic: &KafkaTopic, ctx: &Context, peers: &Peers) -> Pass {
     let wanted = match validate::validate(topic) {
         Ok(wanted) => wanted,
@@ -202,16 +213,18 @@ async fn advance(topic: &KafkaTopic, ctx: &Context, peers: &Peers) -> Pass {
     };
     let fetched = match fetch::fetch(ctx, topic, &wanted, peers).await {
         Ok(Ok(fetched)) => fetched,
-        Ok(Err(absent)) => return Pass::unseen(Ok(nothing_to_go_by(&wanted, absent))),
+        Ok(Err(absent)) => return Pass::unseen(Ok(absent.outcome(&wanted))),
         Err(error) => return Pass::unseen(or_stalled(error)),
     };
-    let cluster_id = fetched.cluster.id();
+    let cluster = Arc::clone(&fetched.cluster);
     let mut announced = None;
     let pass = match carry_out(topic, ctx, &wanted, fetched, &mut announced).await {
         Ok(pass) => pass,
         Err(error) => Pass::unseen(or_stalled(error)),
     };
-    Pass { announced, cluster_id, ..pass }
+    let pass = Pass { announced, cluster_id: cluster.id(), ..pass };
+    let place = access::Place { ctx, topic, wanted: &wanted, cluster: &cluster, peers };
+    or_pending(&wanted, access::follow(place, pass).await)
 }
 
 /// Plans by what was fetched, and acts by nothing but a fresh look.
@@ -273,15 +286,20 @@ fn only_planned(wanted: &ValidatedTopic, plan: &Plan, observed: Option<ObservedT
     let pending = pending::pending(plan, observed.as_ref());
     // A topic that is not yet this object's must not get into the status as such.
     let known = observed.filter(|_| plan.claim == Claim::Known);
-    if pending.is_empty() || !plan.refusals.is_empty() {
-        return Pass { pending, ..conclude(wanted, plan, None, known) };
+    Pass { pending, ..conclude(wanted, plan, None, known) }
+}
+
+/// Where nothing is worse, that something was only planned is what the pass came to.
+fn or_pending(wanted: &ValidatedTopic, pass: Pass) -> Pass {
+    if pass.pending.is_empty() || !matches!(pass.result, Ok(Outcome::Ready(_))) {
+        return pass;
     }
     let message = format!(
         "topic {}: {} changes stand in status.plan; set spec.reconcilePolicy to Apply to have them made",
         wanted.name,
-        pending.len()
+        pass.pending.len()
     );
-    Pass { observed: known, pending, ..Pass::unseen(Ok(Outcome::stalled("ChangesPending", message))) }
+    Pass { result: Ok(Outcome::stalled("ChangesPending", message)), ..pass }
 }
 
 /// What the pass came to, once everything that could be done is done.
@@ -303,33 +321,7 @@ fn conclude(
     };
     // A topic that was refused is not this object's: its id must not get into the status.
     let observed = observed.filter(|_| plan.claim != Claim::Refused);
-    Pass { observed, ..Pass::unseen(Ok(outcome)) }
-}
-
-fn nothing_to_go_by(wanted: &ValidatedTopic, absent: Absent) -> Outcome {
-    match absent {
-        Absent::Taken(older) => Outcome::stalled(
-            "TopicNameTaken",
-            format!(
-                "topic {} belongs to the older KafkaTopic {}/{}: delete one of the two, or choose another topicName",
-                wanted.name,
-                older.namespace.unwrap_or_default(),
-                older.name
-            ),
-        ),
-        Absent::Strimzi(owner) => Outcome::stalled(
-            "ConflictsWithStrimzi",
-            format!(
-                "topic {} belongs to Strimzi's KafkaTopic {owner} (kafkatopics.kafka.strimzi.io): delete one of the \
-                 two; annotated with strimzi.io/managed=false Strimzi's can be deleted without its topic",
-                wanted.name
-            ),
-        ),
-        Absent::Missing(missing @ Missing::Credentials(_)) => {
-            Outcome::stalled(missing.reason(), missing.to_string())
-        }
-        Absent::Missing(missing) => Outcome::waiting(missing.reason(), missing.to_string(), MISSING_RETRY),
-    }
+    Pass { observed, claim: Some(plan.claim), ..Pass::unseen(Ok(outcome)) }
 }
 
 fn not_as_made(wanted: &ValidatedTopic) -> Outcome {

@@ -7,6 +7,7 @@ use kafka_admin::TopicName;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
+use super::access::Bindings;
 use super::identity::TopicIdentity;
 use super::observed::{ObservedTopic, Settings, Sighting};
 use crate::controller::clusters::Cluster;
@@ -25,6 +26,17 @@ pub struct Entry {
     pub settled: Option<Sighting>,
     /// What was seen last, in a pass or in bulk; none when that is no longer to be trusted.
     pub latest: Option<Sighting>,
+    /// What the object's last pass left of the ACLs that concern it; none where none do.
+    pub rights: Option<Arc<Rights>>,
+}
+
+/// ACLs that concern an object.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// Which ones do.
+    pub asked: Bindings,
+    /// Those of them that were there.
+    pub found: Bindings,
 }
 
 /// Every object that stands for a topic, by uid.
@@ -64,7 +76,8 @@ impl TopicRegistry {
         let known = entries.get(uid).is_some_and(|e| e.name == *name && e.cluster.key() == cluster.key());
         if !known {
             let cluster = Arc::clone(cluster);
-            let entry = Entry { object, name: name.clone(), cluster, settled: None, latest: None };
+            let name = name.clone();
+            let entry = Entry { object, name, cluster, settled: None, latest: None, rights: None };
             entries.insert(uid.to_owned(), entry);
         }
     }
@@ -90,6 +103,7 @@ impl TopicRegistry {
         if let Some(entry) = entries.get_mut(uid) {
             entry.settled = None;
             entry.latest = None;
+            entry.rights = None;
         }
     }
 
@@ -111,6 +125,40 @@ impl TopicRegistry {
             }
             None => false,
         }
+    }
+
+    /// What is known of the ACLs that concern the object, if that can be trusted.
+    pub fn rights(&self, uid: &str) -> Option<Arc<Rights>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(uid)?.rights.clone()
+    }
+
+    /// A pass left the ACLs so: from now on only others are drift.
+    pub fn settle_rights(&self, uid: &str, rights: Rights) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = entries.get_mut(uid) {
+            entry.rights = Some(Arc::new(rights));
+        }
+    }
+
+    /// The ACLs are being changed, or somebody asks for a look: what was seen of them is history.
+    pub fn unsettle_rights(&self, uid: &str) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = entries.get_mut(uid) {
+            entry.rights = None;
+        }
+    }
+
+    /// A look in bulk for `rights` saw `found`. Returns whether the object has to act: it is not what its last pass
+    /// left, and no pass has changed it meanwhile.
+    pub fn rights_sighted(&self, uid: &str, rights: &Arc<Rights>, found: &Bindings) -> bool {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(entry) = entries.get_mut(uid) else { return false };
+        let is_current = entry.rights.as_ref().is_some_and(|current| Arc::ptr_eq(current, rights));
+        let drifted = is_current && rights.found != *found;
+        if drifted {
+            entry.rights = None;
+        }
+        drifted
     }
 
     /// The object does not look after its topic for now.

@@ -40,6 +40,7 @@ pub fn compute(topic: &KafkaTopic, pass: &Pass, now: Timestamp) -> KafkaTopicSta
         // It stands until the topic was seen or cannot be had: without it nobody would know, after an answer that was
         // lost, whose the topic is.
         creating: before.creating.filter(|_| seen.is_none() && !stalled),
+        access: pass.access.clone().or(before.access).filter(|access| !access.granted.is_empty()),
         plan: pass.pending.clone(),
         last_handled_reconcile_at: asked_for(topic).or(before.last_handled_reconcile_at),
         ..before

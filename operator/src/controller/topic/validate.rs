@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kafka_admin::TopicName;
+use kafka_admin::{Principal, TopicName};
 use kube::ResourceExt;
 
+use super::access::{self, Bindings};
 use crate::crd::KafkaTopic;
-use crate::crd::kafka_topic::{AdoptionPolicy, DeletionPolicy};
+use crate::crd::kafka_topic::{AccessRule, AdoptionPolicy, DeletionPolicy};
 
 /// Settings that belong to tools that move replicas; always left alone.
 pub const THROTTLES: [&str; 2] =
@@ -26,6 +27,8 @@ pub struct ValidatedTopic {
     pub config: BTreeMap<String, String>,
     /// Settings that are left to others.
     pub hands_off: BTreeSet<String>,
+    /// Who may do what with it.
+    pub access: Bindings,
     /// What to do with a topic that is there already.
     pub adoption: AdoptionPolicy,
     /// What to do with the topic when the object goes.
@@ -73,6 +76,7 @@ pub fn validate(topic: &KafkaTopic) -> Result<ValidatedTopic, Invalid> {
             }
         }
     }
+    let access = rights(&effective_name(topic), &spec.access, &mut problems);
     problems.extend(throttle_problem(&config));
     problems.extend(in_sync_problem(replicas, &config));
     match name {
@@ -82,6 +86,7 @@ pub fn validate(topic: &KafkaTopic) -> Result<ValidatedTopic, Invalid> {
             replicas,
             config,
             hands_off,
+            access,
             adoption: spec.adoption_policy,
             deletion: spec.deletion_policy,
         }),
@@ -96,6 +101,25 @@ fn positive<N: TryFrom<i32>>(field: &str, value: Option<i32>, problems: &mut Vec
         problems.push(format!("spec.{field} is {value}; it must be positive and within Kafka's limits"));
     }
     number
+}
+
+fn rights(topic: &str, rules: &[AccessRule], problems: &mut Vec<String>) -> Bindings {
+    let mut all = Bindings::new();
+    for AccessRule { principal, operations, host } in rules {
+        match principal.parse::<Principal>() {
+            Ok(_) if principal == "User:*" => {
+                problems.push("spec.access names User:*, which is everybody; name each principal".to_owned())
+            }
+            Ok(who) if principal.starts_with("User:") => {
+                all.extend(access::bindings(topic, &who, operations, host));
+            }
+            Ok(_) => problems.push(format!(
+                "spec.access names {principal}: only users are granted access; name them as User:name"
+            )),
+            Err(error) => problems.push(format!("spec.access: {error}")),
+        }
+    }
+    all
 }
 
 fn throttle_problem(config: &BTreeMap<String, String>) -> Option<String> {

@@ -41,8 +41,8 @@ struct Fields {
     /// databases. Only the Job that prepares the databases gets it; each service gets a role of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     secret_ref: Option<SecretKeyRef>,
-    /// A `Cluster` of CloudNativePG's in this namespace, with `enableSuperuserAccess: true`: its superuser creates roles
-    /// and databases.
+    /// A `Cluster` of CloudNativePG's in this namespace, with `enableSuperuserAccess: true`: its superuser creates
+    /// roles and databases.
     #[serde(default, rename = "cloudNativePG", skip_serializing_if = "Option::is_none")]
     cloud_native_pg: Option<CloudNativePg>,
     /// Secret with the certificates of the authority that signed the server's. With it, whoever connects insists on TLS

@@ -43,9 +43,12 @@ pub struct ServiceSettings {
     pub resources: Option<ResourceRequirements>,
 
     /// More environment variables, for what `config` has no key for. Values that are secret are taken from a
-    /// Secret with `valueFrom.secretKeyRef`. What the operator sets itself cannot be replaced.
+    /// Secret with `valueFrom.secretKeyRef`. What the operator sets itself cannot be replaced. Each name once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    // As in a pod: a list by name, in which the API server has no name twice.
+    #[schemars(length(max = 64), extend(
+        "x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]
+    ))]
     pub env: Vec<EnvVar>,
 
     /// The service's own settings. order: `catalogue` (burger=8.99 USD,…); inventory: `initialStock`

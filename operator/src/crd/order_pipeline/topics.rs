@@ -51,7 +51,8 @@ pub struct TopicsSpec {
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 
-    /// What happens when a topic exists already: one that outlived another pipeline, or a service that was switched off.
+    /// What happens when a topic exists already: one that outlived another pipeline, or a service that was switched
+    /// off.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
 }
@@ -78,7 +79,8 @@ pub struct TopicOverride {
 
     /// Kafka settings of this topic, such as `max.message.bytes: "2097152"`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    // Longer ones than any setting has would make the rules about them too expensive for the API server.
+    #[schemars(extend("maxProperties" = 64, "additionalProperties" = {"type": "string", "maxLength": 4096}))]
     #[x_kube(validation = Rule::new("!('retention.ms' in self)")
         .message("config[retention.ms] cannot be set; set `retention` of this topic"))]
     #[x_kube(validation = Rule::new("!('cleanup.policy' in self)")

@@ -22,6 +22,7 @@ mod held;
 mod kafka;
 mod ours;
 mod registry;
+mod service_users;
 pub(super) mod strimzi;
 mod wanted;
 
@@ -30,6 +31,7 @@ pub(super) use held::held_in;
 pub(super) use kafka::revoke;
 pub(super) use ours::{is_elsewhere, noted, users_of};
 pub use registry::PrincipalRegistry;
+pub use service_users::ServiceUsers;
 pub use wanted::{ROTATE_ANNOTATION, user_name};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,80 @@
+//! Which users of Kafka are the services' of a pipeline: what the statuses of all pipelines say.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use kube::ResourceExt;
+use kube::runtime::reflector::Store;
+
+use super::ours::noted;
+use crate::crd::OrderPipeline;
+
+/// The users of all pipelines' services, once their controller runs.
+#[derive(Default)]
+pub struct ServiceUsers(OnceLock<Store<OrderPipeline>>);
+
+impl fmt::Debug for ServiceUsers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the users of services")
+    }
+}
+
+impl ServiceUsers {
+    /// The pipelines are in `pipelines`, which their controller fills.
+    pub(in crate::controller::pipeline) fn are_in(&self, pipelines: &Store<OrderPipeline>) {
+        // A process has one controller of pipelines.
+        let _ = self.0.set(pipelines.clone());
+    }
+
+    /// The pipeline, as `namespace/name`, that `user` of the cluster with this id belongs to. Waits until the pipelines
+    /// are known; asks nobody.
+    pub async fn owner(&self, user: &str, cluster_id: &str) -> Option<String> {
+        let pipelines = self.0.get()?;
+        // It fails only when their controller has ended, and then nothing is done any more.
+        pipelines.wait_until_ready().await.ok()?;
+        let owner = pipelines.state().into_iter().find(|pipeline| is_its(pipeline, user, cluster_id))?;
+        Some(format!("{}/{}", owner.namespace().unwrap_or_default(), owner.name_any()))
+    }
+}
+
+/// Of a status that names no cluster, any is meant.
+fn is_its(pipeline: &OrderPipeline, user: &str, cluster_id: &str) -> bool {
+    let noted = noted(pipeline);
+    noted.cluster_id.is_none_or(|id| id == cluster_id) && noted.users.iter().any(|its| its == user)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::{reflector, watcher::Event};
+    use serde_json::json;
+
+    use super::*;
+
+    fn pipeline() -> OrderPipeline {
+        serde_json::from_value(json!({
+            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "OrderPipeline",
+            "metadata": {"name": "main", "namespace": "shop"},
+            "spec": {
+                "kafka": {"bootstrap": {"servers": "kafka:9092"}}, "services": {"order": {}},
+                "database": {"secretRef": {"name": "postgres"}}
+            },
+            "status": {"access": {"users": ["shop.main.order"], "clusterId": "one"}},
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_service_s_user_is_known_by_its_name_in_its_cluster() {
+        let (users, (store, mut writer)) = (ServiceUsers::default(), reflector::store());
+        assert_eq!(users.owner("shop.main.order", "one").await, None, "no pipelines are looked after");
+
+        users.are_in(&store);
+        for event in [Event::Init, Event::InitApply(pipeline()), Event::InitDone] {
+            writer.apply_watcher_event(&event);
+        }
+
+        assert_eq!(users.owner("shop.main.order", "one").await.as_deref(), Some("shop/main"));
+        assert_eq!(users.owner("shop.main.order", "two").await, None);
+        assert_eq!(users.owner("shop.main.payment", "one").await, None);
+    }
+}
