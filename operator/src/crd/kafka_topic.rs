@@ -196,6 +196,9 @@ pub struct KafkaTopicStatus {
 /// A topic as it is about to be created; the broker decides on what is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AnnouncedTopic {
+    /// Id of the Kafka cluster that it is to be in: in another one, a topic of this name is somebody else's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
     /// Number of partitions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<u32>,

@@ -4,7 +4,7 @@ use kafka_admin::{Admin, ConfigAlteration, Mode, TopicName};
 use kube::api::{DeleteParams, PostParams};
 use operator::crd::conditions::{self, ConditionType};
 use operator::crd::{KafkaTopic, KafkaTopicStatus, OrderPipeline};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::access::{self, admin};
 use crate::world::{World, eventually};
@@ -110,8 +110,15 @@ async fn a_pipeline_that_is_only_planned_has_its_topics_compared_and_not_changed
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_that_is_suspended_and_deleted_at_once_keeps_its_topics() {
-    let mut world = access::world().await;
-    let mut spec = access::scram();
+    keeps_its_topics(access::world().await, access::scram()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_does_one_without_users_of_its_own() {
+    keeps_its_topics(World::new().await, json!({"spec": {}})).await;
+}
+
+async fn keeps_its_topics(mut world: World, mut spec: Value) {
     spec["spec"]["topics"] = json!({"deletionPolicy": "Delete"});
     world.create(spec).await;
     world.reason("DatabasePending").await;

@@ -194,6 +194,23 @@ async fn beside_a_user_operator_no_access_is_granted() {
 }
 
 #[tokio::test]
+async fn where_a_user_operator_comes_later_access_can_be_given_up() {
+    install(&client().await).await;
+    let world = World::new().await;
+    world.create(json!({"access": [rule(&world, "reader", &["Read"])]})).await;
+    world.ready().await;
+    acls_become(&world, &["reader Read *"]).await;
+    cluster(&world, json!({"userOperator": {}})).await;
+    world.reason("orders", "UserOperatorConflict").await;
+
+    world.change(json!({"access": []})).await;
+
+    let status = world.ready().await;
+    assert_eq!(status.access, None);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_kafka_user_of_strimzis_is_refused_and_others_are_not() {
     install(&client().await).await;
     let mut world = World::new().await;
@@ -211,10 +228,12 @@ async fn a_kafka_user_of_strimzis_is_refused_and_others_are_not() {
     world.start().await;
 
     let taken = json!({"principal": "User:CN=theirs", "operations": ["Read"]});
-    world.create(json!({"access": [taken, rule(&world, "reader", &["Read"])]})).await;
+    // No KafkaUser can be called so.
+    let distinguished = json!({"principal": "User:CN=Data Team,O=Acme/EU?", "operations": ["Read"]});
+    world.create(json!({"access": [taken, distinguished, rule(&world, "reader", &["Read"])]})).await;
     let status = world.reason("orders", "PrincipalTaken").await;
 
-    acls_become(&world, &["reader Read *"]).await;
+    acls_become(&world, &["reader Read *", "CN=Data Team,O=Acme/EU? Read *"]).await;
     assert!(message(&status).contains("remove User:CN=theirs from spec.access"), "{}", message(&status));
     world.change(json!({"access": [rule(&world, "reader", &["Read"])]})).await;
     world.ready().await;

@@ -22,13 +22,20 @@ use crate::controller::outcome::Outcome;
 use crate::controller::status::write;
 use crate::crd::OrderPipeline;
 use crate::crd::kafka_ref::KafkaRef;
+use crate::crd::kafka_topic::DeletionPolicy;
 
 /// Between two attempts to reach the cluster.
 const RETRY: Duration = Duration::from_secs(3);
 
-/// Whether the pipeline's deletion has work to do in Kafka.
+/// Whether the pipeline's deletion has work to do: in Kafka, or for topics that would be deleted with it, and that have
+/// to hear of a hold before.
 pub(super) fn needed(pipeline: &OrderPipeline, managed: bool) -> Cleanup {
-    if managed || !users_of(pipeline).is_empty() { Cleanup::Needed } else { Cleanup::NotNeeded }
+    let deletes_topics = pipeline.spec.topics.deletion_policy == DeletionPolicy::Delete;
+    if managed || deletes_topics || !users_of(pipeline).is_empty() {
+        Cleanup::Needed
+    } else {
+        Cleanup::NotNeeded
+    }
 }
 
 /// Removes the pipeline's users from Kafka, then lets the pipeline go.

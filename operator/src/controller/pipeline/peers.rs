@@ -53,17 +53,17 @@ async fn id(ctx: &Context, pipeline: &OrderPipeline) -> Option<String> {
     told.or_else(|| pipeline.status.as_ref()?.access.as_ref()?.cluster_id.clone())
 }
 
-/// The older has more right. Ages are whole seconds, so of two made in the same second it is the one that has come
-/// further.
-fn rank(pipeline: &OrderPipeline) -> (Option<Timestamp>, bool, Option<String>) {
+/// The one that has topics has more right: their objects are older than any that another could still make, so that it
+/// alone can go on. Before there are any, the older has.
+fn rank(pipeline: &OrderPipeline) -> (bool, Option<Timestamp>, Option<String>) {
     let has_topics = pipeline.status.as_ref().is_some_and(|status| status.summary.is_some());
-    (pipeline.creation_timestamp().map(|time| time.0), !has_topics, pipeline.uid())
+    (!has_topics, pipeline.creation_timestamp().map(|time| time.0), pipeline.uid())
 }
 
 /// What the younger one is told.
 pub(super) fn prefix_taken(pipeline: &OrderPipeline, older: &ObjectRef<OrderPipeline>) -> Outcome {
     let message = format!(
-        "the older OrderPipeline {}/{} has the topics with prefix {:?} in this Kafka cluster: delete one of the two, or \
+        "OrderPipeline {}/{} came first and has the topics with prefix {:?} in this Kafka cluster: delete one of the two, or \
          create this one with another spec.topics.prefix",
         older.namespace.as_deref().unwrap_or_default(),
         older.name,
@@ -113,10 +113,11 @@ mod tests {
     }
 
     #[test]
-    fn the_older_has_more_right_and_then_the_one_that_has_topics() {
+    fn the_one_that_has_topics_has_more_right_and_then_the_older() {
         let older = pipeline("z", 1, false);
 
-        assert!(rank(&older) < rank(&pipeline("a", 2, true)));
+        assert!(rank(&pipeline("a", 2, true)) < rank(&older), "its topics are older than any of theirs");
+        assert!(rank(&older) < rank(&pipeline("a", 2, false)));
         assert!(rank(&pipeline("z", 1, true)) < rank(&pipeline("a", 1, false)));
         assert!(rank(&pipeline("a", 1, false)) < rank(&pipeline("b", 1, false)));
     }

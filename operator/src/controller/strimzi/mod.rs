@@ -151,13 +151,23 @@ pub fn user_kind(version: &str) -> ApiResource {
 /// [`Error::Kubernetes`] when it does not say.
 pub async fn has_user(ctx: &Context, (namespace, kafka): &Key, name: &str) -> Result<bool, Error> {
     let Some(kind) = ctx.strimzi.user_kind() else { return Ok(false) };
+    if !is_object_name(name) {
+        return Ok(false);
+    }
     let users: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), namespace, &kind);
     match users.get_metadata_opt(name).await {
         Ok(user) => Ok(user.is_some_and(|user| user.labels().get(CLUSTER_LABEL) == Some(kafka))),
-        // No name that an object can have.
-        Err(kube::Error::Api(refusal)) if refusal.is_invalid() => Ok(false),
         Err(error) => Err(Error::kubernetes(format!("look for the KafkaUser {namespace}/{name}"))(error)),
     }
+}
+
+/// Whether an object can have this name ([`crate::crd::OBJECT_NAME`]); of another, such as a distinguished name, no
+/// address can be made to ask for it.
+fn is_object_name(name: &str) -> bool {
+    let is_alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.starts_with(is_alphanumeric)
+        && name.ends_with(is_alphanumeric)
+        && name.chars().all(|c| is_alphanumeric(c) || c == '-' || c == '.')
 }
 
 /// Changes of Strimzi's objects.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::plan::{Claim, Memory, Plan};
 use super::validate::ValidatedTopic;
 use super::{INVISIBLE_RETRY, Pass, status};
+use crate::controller::clusters::Cluster;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::outcome::Outcome;
@@ -27,17 +28,25 @@ pub(super) enum Announcement {
     Outdated,
 }
 
+/// The topic that was about to be created for the object in the cluster with this id.
+pub(super) fn announced(topic: &KafkaTopic, cluster_id: Option<&str>) -> Option<AnnouncedTopic> {
+    let announced = topic.status.as_ref()?.creating.clone()?;
+    (announced.cluster_id.as_deref() == cluster_id).then_some(announced)
+}
+
 /// Says in the status that the topic is about to be created, where adopting is forbidden: should the
 /// process die before it has written the topic's id, the next one knows whose the topic is.
 pub(super) async fn announce_creation(
     topic: &KafkaTopic,
     ctx: &Context,
     wanted: &ValidatedTopic,
+    cluster: &Cluster,
     memory: &Memory,
     plan: &Plan,
 ) -> Result<Announcement, Error> {
     let creates = matches!(plan.claim, Claim::Created | Claim::Recreated);
     let announced = AnnouncedTopic {
+        cluster_id: cluster.id(),
         partitions: wanted.partitions,
         replicas: wanted.replicas,
         config: wanted.config.clone(),
@@ -50,4 +59,44 @@ pub(super) async fn announce_creation(
     let status = KafkaTopicStatus { creating: Some(announced), ..status };
     let written = write(ctx, topic, &status).await?;
     Ok(written.map_or(Announcement::Outdated, |topic| Announcement::Made(Box::new(topic))))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::controller::error::Error;
+
+    fn announcing() -> KafkaTopic {
+        serde_json::from_value(json!({
+            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "KafkaTopic",
+            "metadata": {"name": "orders", "namespace": "shop"},
+            "spec": {"kafka": {"bootstrap": {"servers": "kafka:9092"}}},
+            "status": {"creating": {"clusterId": "one", "partitions": 3}},
+        }))
+        .unwrap()
+    }
+
+    /// Whether the announcement stands after a pass that did not see the topic.
+    fn stands_after(claim: Option<Claim>, result: Result<Outcome, Error>) -> bool {
+        let pass = Pass { claim, ..Pass::unseen(result) };
+        status::compute(&announcing(), &pass, Timestamp::UNIX_EPOCH).creating.is_some()
+    }
+
+    #[test]
+    fn what_was_announced_for_one_cluster_is_a_strangers_in_another() {
+        assert_eq!(announced(&announcing(), Some("one")).unwrap().partitions, Some(3));
+        assert_eq!(announced(&announcing(), Some("two")), None);
+        assert_eq!(announced(&announcing(), None), None);
+    }
+
+    #[test]
+    fn an_announcement_stands_until_it_is_decided_whose_the_topic_is() {
+        let stalled = || Ok(Outcome::stalled("NotAuthenticated", "wrong password"));
+
+        assert!(stands_after(None, Ok(Outcome::waiting(CREATING, "soon", INVISIBLE_RETRY))));
+        assert!(stands_after(None, stalled()), "a wrong password says nothing about the topic");
+        assert!(!stands_after(Some(Claim::Refused), stalled()));
+    }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
+use super::announcement::announced;
 use super::claimants;
 use super::observed::{self, ObservedTopic, Sighting};
 use super::peers::Peers;
-use super::plan::Memory;
+use super::plan::{Claim, Memory};
 use super::validate::ValidatedTopic;
 use crate::controller::clusters::{Cluster, Resolved};
 use crate::controller::connection::Missing;
@@ -44,6 +45,14 @@ pub enum Absent {
 }
 
 impl Absent {
+    /// What is decided about the topic, if anything.
+    pub fn claim(&self) -> Option<Claim> {
+        match self {
+            Self::Taken(_) | Self::Strimzi(_) => Some(Claim::Refused),
+            Self::Missing(_) => None,
+        }
+    }
+
     /// What the pass comes to.
     pub fn outcome(self, wanted: &ValidatedTopic) -> Outcome {
         match self {
@@ -133,6 +142,6 @@ pub async fn look(
 /// What is remembered of the object's topic in `cluster`.
 pub fn memory(ctx: &Context, topic: &KafkaTopic, cluster: &Cluster) -> Memory {
     let known = ctx.topics.known(topic).filter(|known| known.may_be_in(cluster));
-    let creating = topic.status.as_ref().and_then(|status| status.creating.clone());
+    let creating = announced(topic, cluster.id().as_deref());
     Memory { topic_id: known.map(|known| known.topic_id), creating }
 }

@@ -213,7 +213,9 @@ async fn advance(topic: &KafkaTopic, ctx: &Context, peers: &Peers) -> Pass {
     };
     let fetched = match fetch::fetch(ctx, topic, &wanted, peers).await {
         Ok(Ok(fetched)) => fetched,
-        Ok(Err(absent)) => return Pass::unseen(Ok(absent.outcome(&wanted))),
+        Ok(Err(absent)) => {
+            return Pass { claim: absent.claim(), ..Pass::unseen(Ok(absent.outcome(&wanted))) };
+        }
         Err(error) => return Pass::unseen(or_stalled(error)),
     };
     let cluster = Arc::clone(&fetched.cluster);
@@ -257,7 +259,7 @@ async fn carry_out(
         tell_adoption(topic, ctx, &plan).await;
         return Ok(conclude(wanted, &plan, None, observed));
     }
-    match announce_creation(topic, ctx, wanted, &memory, &plan).await? {
+    match announce_creation(topic, ctx, wanted, &cluster, &memory, &plan).await? {
         Announcement::NotNeeded => {}
         Announcement::Made(topic) => *announced = Some(topic),
         Announcement::Outdated => return Ok(Pass::unseen(Ok(outdated(wanted)))),

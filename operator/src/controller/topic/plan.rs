@@ -155,7 +155,7 @@ pub fn plan(wanted: &ValidatedTopic, memory: &Memory, observed: Option<&Observed
 
 /// Whether `topic` is exactly as we announced to make it, when there was none: then we have made it.
 fn is_as(announced: &AnnouncedTopic, wanted: &ValidatedTopic, topic: &ObservedTopic) -> bool {
-    let AnnouncedTopic { partitions, replicas, config } = announced.clone();
+    let AnnouncedTopic { partitions, replicas, config, cluster_id: _ } = announced.clone();
     let (changes, refusals) =
         compare(&ValidatedTopic { partitions, replicas, config, ..wanted.clone() }, topic);
     changes.is_empty() && refusals.is_empty()

@@ -37,9 +37,9 @@ pub fn compute(topic: &KafkaTopic, pass: &Pass, now: Timestamp) -> KafkaTopicSta
         cluster_id: seen.and(pass.cluster_id.clone()).or(before.cluster_id),
         partitions: seen.and_then(|topic| topic.partitions.try_into().ok()).or(before.partitions),
         replicas: seen.map(|topic| topic.replicas.into()).or(before.replicas),
-        // It stands until the topic was seen or cannot be had: without it nobody would know, after an answer that was
-        // lost, whose the topic is.
-        creating: before.creating.filter(|_| seen.is_none() && !stalled),
+        // It stands until the topic was seen or is decided not to be had: without it nobody would know, after an answer
+        // that was lost, whose the topic is. A password that is wrong meanwhile says nothing about the topic.
+        creating: before.creating.filter(|_| seen.is_none() && !(stalled && pass.claim.is_some())),
         access: pass.access.clone().or(before.access).filter(|access| !access.granted.is_empty()),
         plan: pass.pending.clone(),
         last_handled_reconcile_at: asked_for(topic).or(before.last_handled_reconcile_at),

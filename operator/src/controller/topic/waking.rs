@@ -44,7 +44,7 @@ where
 fn forget_the_deleted(event: &watcher::Event<KafkaTopic>, topics: &TopicRegistry, peers: &Peers) {
     match event {
         watcher::Event::Delete(gone) => topics.forget(&gone.uid().unwrap_or_default()),
-        // Those that went while the watch was broken are told by nobody.
+        // What a pass took note of that was still under way when its object went.
         watcher::Event::InitDone => {
             topics.retain(&peers.all().iter().filter_map(|topic| topic.uid()).collect());
         }
@@ -118,18 +118,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_goes_with_its_object_even_while_the_watch_is_broken() {
+    fn what_is_known_goes_with_its_object_even_when_it_was_noted_later() {
         let (topics, (store, mut writer)) = (TopicRegistry::default(), reflector::store());
         let peers = Peers::of(store);
-        let objects = ["stays", "deleted", "missed"].map(object);
+        let objects = ["stays", "deleted", "late"].map(object);
         for object in &objects {
             let identity = TopicIdentity { topic_id: object.name_any(), cluster_id: None };
             topics.stands_for(&object.uid().unwrap(), identity);
         }
-        let [stays, deleted, missed] = objects;
+        let [stays, deleted, late] = objects;
 
         let events = [
-            watcher::Event::Apply(missed.clone()),
             watcher::Event::Delete(deleted.clone()),
             watcher::Event::Init,
             watcher::Event::InitApply(stays.clone()),
@@ -141,6 +140,6 @@ mod tests {
         }
 
         assert!(topics.known(&stays).is_some());
-        assert_eq!((topics.known(&deleted), topics.known(&missed)), (None, None));
+        assert_eq!((topics.known(&deleted), topics.known(&late)), (None, None));
     }
 }

@@ -2,12 +2,17 @@
 
 use std::fmt;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 
 use super::ours::noted;
+use crate::controller::error::Error;
 use crate::crd::OrderPipeline;
+
+/// How long the first list is waited for: whoever asks holds one of a few places for passes.
+const FIRST_LIST: Duration = Duration::from_secs(2);
 
 /// The users of all pipelines' services, once their controller runs.
 #[derive(Default)]
@@ -26,12 +31,24 @@ impl ServiceUsers {
         let _ = self.0.set(pipelines.clone());
     }
 
-    /// The pipeline, as `namespace/name`, that `user` of the cluster with this id belongs to. Waits until the pipelines
-    /// are known; asks nobody.
-    pub async fn owner(&self, user: &str, cluster_id: &str) -> Option<String> {
+    /// Waits, for a moment, until the pipelines are known.
+    ///
+    /// # Errors
+    /// [`Error::Kubernetes`] when they are not: the apiserver does not list them, or one of them cannot be read.
+    pub async fn until_known(&self) -> Result<(), Error> {
+        let Some(pipelines) = self.0.get() else { return Ok(()) };
+        match tokio::time::timeout(FIRST_LIST, pipelines.wait_until_ready()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => {
+                let why = kube::Error::Service("the OrderPipelines are not listed yet".into());
+                Err(Error::kubernetes("learn which principals are pipelines' services")(why))
+            }
+        }
+    }
+
+    /// The pipeline, as `namespace/name`, that `user` of the cluster with this id belongs to, of those that are known.
+    pub fn owner(&self, user: &str, cluster_id: &str) -> Option<String> {
         let pipelines = self.0.get()?;
-        // It fails only when their controller has ended, and then nothing is done any more.
-        pipelines.wait_until_ready().await.ok()?;
         let owner = pipelines.state().into_iter().find(|pipeline| is_its(pipeline, user, cluster_id))?;
         Some(format!("{}/{}", owner.namespace().unwrap_or_default(), owner.name_any()))
     }
@@ -66,15 +83,18 @@ mod tests {
     #[tokio::test]
     async fn a_service_s_user_is_known_by_its_name_in_its_cluster() {
         let (users, (store, mut writer)) = (ServiceUsers::default(), reflector::store());
-        assert_eq!(users.owner("shop.main.order", "one").await, None, "no pipelines are looked after");
+        assert_eq!(users.owner("shop.main.order", "one"), None, "no pipelines are looked after");
+        users.until_known().await.unwrap();
 
         users.are_in(&store);
+        assert!(users.until_known().await.is_err(), "nobody knows yet whose it is");
         for event in [Event::Init, Event::InitApply(pipeline()), Event::InitDone] {
             writer.apply_watcher_event(&event);
         }
 
-        assert_eq!(users.owner("shop.main.order", "one").await.as_deref(), Some("shop/main"));
-        assert_eq!(users.owner("shop.main.order", "two").await, None);
-        assert_eq!(users.owner("shop.main.payment", "one").await, None);
+        users.until_known().await.unwrap();
+        assert_eq!(users.owner("shop.main.order", "one").as_deref(), Some("shop/main"));
+        assert_eq!(users.owner("shop.main.order", "two"), None);
+        assert_eq!(users.owner("shop.main.payment", "one"), None);
     }
 }

@@ -20,12 +20,13 @@ pub(in crate::controller::topic) fn filter(topic: &TopicName) -> AclFilter {
     }
 }
 
-/// The ACLs for exactly this topic.
+/// The ACLs for exactly this topic; none in a cluster without an authorizer.
 ///
 /// # Errors
 /// [`Error::Kafka`] for what may succeed later by itself.
 pub(super) async fn read(cluster: &Cluster, topic: &TopicName) -> Answer<Bindings> {
-    let answers = cluster.admin().describe_acls(&[filter(topic)]).await;
+    let mut answers = cluster.admin().describe_acls(&[filter(topic)]).await;
+    none_without_authorizer(&mut answers);
     let found = all(cluster, format!("read the ACLs of topic {topic}"), answers)?;
     Ok(found.map(|found| found.into_iter().flatten().collect()))
 }
@@ -47,14 +48,18 @@ pub(super) async fn grant(cluster: &Cluster, topic: &TopicName, acls: &Bindings)
 pub(super) async fn revoke(cluster: &Cluster, topic: &TopicName, acls: &Bindings) -> Answer<Bindings> {
     let filters: Vec<AclFilter> = acls.iter().map(AclFilter::exactly).collect();
     let mut answers = cluster.admin().delete_acls(&filters).await;
-    // Without an authorizer there are none.
-    for answer in &mut answers {
+    none_without_authorizer(&mut answers);
+    let deleted = all(cluster, format!("delete ACLs of topic {topic}"), answers)?;
+    Ok(deleted.map(|deleted| deleted.into_iter().flatten().collect()))
+}
+
+/// Without an authorizer there are no ACLs.
+fn none_without_authorizer(answers: &mut kafka_admin::Batch<Vec<AclBinding>>) {
+    for answer in answers {
         if matches!(answer, Err(kafka_admin::Error::SecurityDisabled { .. })) {
             *answer = Ok(Vec::new());
         }
     }
-    let deleted = all(cluster, format!("delete ACLs of topic {topic}"), answers)?;
-    Ok(deleted.map(|deleted| deleted.into_iter().flatten().collect()))
 }
 
 /// All answers of a batch, or its first error.

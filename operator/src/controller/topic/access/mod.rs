@@ -49,6 +49,9 @@ use crate::crd::{KafkaTopic, KafkaTopicStatus};
 /// The object has changed during the pass; the change wakes it, should it not have yet.
 const CHANGED_RETRY: Duration = Duration::from_secs(2);
 
+/// Reason of a cluster that lets the operator change no ACLs.
+const NOT_AUTHORIZED: &str = "NotAuthorized";
+
 /// A topic that is the object's, and where it is.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
@@ -125,15 +128,21 @@ impl Look {
 async fn ensure(place: Place<'_>, pass: &mut Pass) -> Result<Vec<Explanation>, Error> {
     let Place { ctx, topic, wanted, cluster, .. } = place;
     let uid = topic.uid().unwrap_or_default();
-    if let Some(kafka) = ctx.strimzi.with_user_operator(cluster) {
-        return Ok(vec![Refusal::UserOperator { kafka }.explanation()]);
-    }
     // Known since the topic was looked at.
     let id = cluster.id().unwrap_or_default();
     let ours = noted::in_cluster(topic, &id);
+    let keeper = ctx.strimzi.with_user_operator(cluster);
+    if wanted.access.is_empty() && (ours.is_empty() || keeper.is_some()) {
+        // Nothing is wanted, and what is noted is in another cluster, or the User Operator has removed it.
+        pass.access = Some(noted::note(&Bindings::new(), &id));
+        return Ok(Vec::new());
+    }
+    if let Some(kafka) = keeper {
+        return Ok(vec![Refusal::UserOperator { kafka }.explanation()]);
+    }
     let asked = &wanted.access | &ours;
     let only_plans = topic.spec.reconcile_policy == ReconcilePolicy::Plan;
-    let look = match cached(place, &asked, &id).await {
+    let look = match cached(place, &asked, &id).await? {
         Some(look) if only_plans || look.plan(place, &ours, &id).is_nothing() => look,
         Some(_) | None => match look(place, &asked, &id).await? {
             Ok(look) => look,
@@ -154,6 +163,10 @@ async fn ensure(place: Place<'_>, pass: &mut Pass) -> Result<Vec<Explanation>, E
     }
     ctx.topics.unsettle_rights(&uid);
     if let Err(refused) = carry_out(place, &plan).await? {
+        if refused.reason == NOT_AUTHORIZED {
+            // Nothing was created: who makes it now by hand shall keep it.
+            pass.access = Some(noted::note(&ours, &id));
+        }
         problems.push(refused);
         return Ok(problems);
     }
@@ -172,11 +185,11 @@ fn settle(place: Place<'_>, uid: &str, asked: Bindings, found: &Bindings, settle
 }
 
 /// What is known of `asked` without asking anybody.
-async fn cached(place: Place<'_>, asked: &Bindings, cluster_id: &str) -> Option<Look> {
-    let rights = place.ctx.topics.rights(&place.topic.uid().unwrap_or_default())?;
-    let found = (rights.asked == *asked).then(|| rights.found.clone())?;
-    let taken = refusal::taken_by_pipelines(place.ctx, cluster_id, &principals(asked)).await;
-    Some(Look { found, taken, settles: true })
+async fn cached(place: Place<'_>, asked: &Bindings, cluster_id: &str) -> Result<Option<Look>, Error> {
+    let rights = place.ctx.topics.rights(&place.topic.uid().unwrap_or_default());
+    let Some(rights) = rights.filter(|rights| rights.asked == *asked) else { return Ok(None) };
+    let taken = refusal::taken_by_pipelines(place.ctx, cluster_id, &principals(asked)).await?;
+    Ok(Some(Look { found: rights.found.clone(), taken, settles: true }))
 }
 
 /// Looks at `asked` itself.
@@ -185,7 +198,7 @@ async fn look(place: Place<'_>, asked: &Bindings, cluster_id: &str) -> Answer<Lo
     let principals = principals(asked);
     let mut taken = refusal::taken_by_strimzi(ctx, cluster, &principals).await?;
     let settles = taken.is_empty();
-    taken.extend(refusal::taken_by_pipelines(ctx, cluster_id, &principals).await);
+    taken.extend(refusal::taken_by_pipelines(ctx, cluster_id, &principals).await?);
     let found = kafka::read(cluster, &wanted.name).await?;
     Ok(found.map(|found| Look { found: &found & asked, taken, settles }))
 }
@@ -257,7 +270,7 @@ pub(super) async fn withdraw(
     }
     let principals = principals(&ours);
     let mut taken = refusal::taken_by_strimzi(ctx, cluster, &principals).await?;
-    taken.extend(refusal::taken_by_pipelines(ctx, &id, &principals).await);
+    taken.extend(refusal::taken_by_pipelines(ctx, &id, &principals).await?);
     // Revoking what an earlier life revoked would be one more change, and there is no end to lives.
     let found = match kafka::read(cluster, &name).await? {
         Ok(found) => &found & &ours,

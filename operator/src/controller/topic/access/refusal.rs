@@ -72,20 +72,24 @@ impl fmt::Display for Refusal {
 pub(super) type Taken = BTreeMap<Principal, Refusal>;
 
 /// Those of `principals` that are users of pipelines' services. Asks nobody.
+///
+/// # Errors
+/// [`Error::Kubernetes`] while the pipelines are not known.
 pub(super) async fn taken_by_pipelines(
     ctx: &Context,
     cluster_id: &str,
     principals: &BTreeSet<Principal>,
-) -> Taken {
+) -> Result<Taken, Error> {
+    ctx.service_users.until_known().await?;
     let mut taken = Taken::new();
     for principal in principals {
         let Some(user) = name_of(principal) else { continue };
-        if let Some(pipeline) = ctx.service_users.owner(user, cluster_id).await {
+        if let Some(pipeline) = ctx.service_users.owner(user, cluster_id) {
             let principal = principal.clone();
             taken.insert(principal.clone(), Refusal::Service { principal, pipeline });
         }
     }
-    taken
+    Ok(taken)
 }
 
 /// Those of `principals` that are `KafkaUser`s. Asks the apiserver, but only where a User Operator leaves some users
