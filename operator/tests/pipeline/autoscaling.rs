@@ -130,6 +130,8 @@ async fn keda_decides_on_the_pods_for_as_long_as_it_is_there() {
     // What KEDA's autoscaler does.
     let scale = Patch::Merge(json!({"spec": {"replicas": 4}}));
     world.api::<Deployment>().patch_scale("shop-order", &PatchParams::default(), &scale).await.unwrap();
+    // The operator has seen it: three more pods are to start.
+    world.reason("ServicesStarting").await;
     world.change(json!({"services": {"order": {"config": {"logLevel": "debug"}}}})).await;
     world.reason("ServicesStarting").await;
     world.roll_out().await;
