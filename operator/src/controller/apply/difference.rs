@@ -15,14 +15,14 @@ use super::{HASH_ANNOTATION, json};
 /// What the apiserver or others added (defaults, status, injected containers) is no difference.
 pub(super) fn differs(planned: &DynamicObject, live: &DynamicObject) -> bool {
     let hash = |object: &DynamicObject| object.annotations().get(HASH_ANNOTATION).cloned();
-    hash(planned) != hash(live) || !covers(&json(live), &json(planned))
+    hash(planned) != hash(live) || !covers(&json(live), &stated(planned))
 }
 
 /// The fields in which `live` is not as planned, by their paths: never values, which may be secret. None where only
 /// something that left the plan is still there.
 pub(super) fn fields(planned: &DynamicObject, live: &DynamicObject) -> Vec<String> {
     let mut found = Vec::new();
-    add_fields("", &json(live), &json(planned), &mut found);
+    add_fields("", &json(live), &stated(planned), &mut found);
     found.retain(|path| !path.ends_with(HASH_ANNOTATION));
     found
 }
@@ -43,10 +43,17 @@ fn add_fields(path: &str, live: &Value, planned: &Value, found: &mut Vec<String>
     }
 }
 
+/// What `planned` is to be. Which version it may be written over is no part of that.
+fn stated(planned: &DynamicObject) -> Value {
+    let mut stated = planned.clone();
+    stated.metadata.resource_version = None;
+    json(&stated)
+}
+
 /// Hash of a planned object, without its own hash.
 pub(super) fn hash(planned: &DynamicObject) -> String {
     // serde_json orders keys, so that equal objects have equal text.
-    let digest = Sha256::digest(json(planned).to_string());
+    let digest = Sha256::digest(stated(planned).to_string());
     digest.iter().take(8).fold(String::with_capacity(16), |text, byte| text + &format!("{byte:02x}"))
 }
 
@@ -153,6 +160,16 @@ mod tests {
     #[case::text_is_no_quantity(json!({"data": "1"}), json!({"data": "1000m"}), false)]
     fn live_covers_planned(#[case] live: Value, #[case] planned: Value, #[case] covered: bool) {
         assert_eq!(covers(&live, &planned), covered);
+    }
+
+    #[test]
+    fn the_version_to_write_over_is_no_difference() {
+        let object = |version: &str| -> DynamicObject {
+            serde_json::from_value(json!({"metadata": {"name": "x", "resourceVersion": version}})).unwrap()
+        };
+
+        assert!(!differs(&object("1"), &object("2")));
+        assert_eq!(hash(&object("1")), hash(&object("2")));
     }
 
     #[test]

@@ -29,6 +29,15 @@ use crate::crd::OrderPipeline;
 /// 190 bits; letters and digits only, so that it is the same in a URL.
 const PASSWORD_LENGTH: usize = 32;
 
+/// A Deployment as it was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Running {
+    /// How many pods it is to have.
+    pub replicas: i32,
+    /// Its version at that time.
+    pub version: Option<String>,
+}
+
 /// What a pass needs to know about the cluster.
 pub(super) struct Observed {
     /// The Secrets that the spec names for anything but Kafka, as far as they exist.
@@ -37,8 +46,8 @@ pub(super) struct Observed {
     pub passwords: BTreeMap<Service, SecretString>,
     /// As whom each service's Secret lets it speak to Kafka.
     pub identities: Identities,
-    /// Names of our Deployments, and how many pods each is to have at the moment.
-    pub deployments: BTreeMap<String, i32>,
+    /// Our Deployments, by name.
+    pub deployments: BTreeMap<String, Running>,
     /// Whether services can be scaled by lag.
     pub keda: Keda,
 }
@@ -97,11 +106,14 @@ pub(super) fn new_password() -> SecretString {
     SecretString::from(password)
 }
 
-/// Our Deployments, with the number of pods that each is to have.
-async fn deployments(ctx: &Context, owner: &Owner) -> Result<BTreeMap<String, i32>, Error> {
+/// Our Deployments, by name.
+async fn deployments(ctx: &Context, owner: &Owner) -> Result<BTreeMap<String, Running>, Error> {
     let all = apply::owned::<Deployment>(ctx, owner).await?;
     // What is on its way out does not count: it will have to be made anew.
     let alive = all.iter().filter(|object| object.metadata.deletion_timestamp.is_none());
-    let replicas = |object: &Deployment| object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    Ok(alive.map(|object| (object.name_any(), replicas(object))).collect())
+    let running = |object: &Deployment| Running {
+        replicas: object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
+        version: object.resource_version(),
+    };
+    Ok(alive.map(|object| (object.name_any(), running(object))).collect())
 }

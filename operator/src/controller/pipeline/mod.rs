@@ -46,7 +46,7 @@ use kube::runtime::reflector::Store;
 use kube::runtime::{Controller, WatchStreamExt};
 use tokio::sync::mpsc;
 
-use self::fetch::Observed;
+use self::fetch::{Observed, Running};
 use self::hold::Hold;
 use self::plan::{Foundations, Plan, ServiceObjects, plan};
 use self::principals::Principals;
@@ -268,7 +268,7 @@ fn foundations(plan: &Plan, owner: &Owner, databases: Databases) -> Result<Resou
 fn workloads(
     plan: &Plan,
     ready: Foundations,
-    running: &BTreeMap<String, i32>,
+    running: &BTreeMap<String, Running>,
     owner: &Owner,
 ) -> Result<Resources<apply::Planned>, Error> {
     let mut resources = Resources::of(owner.clone());
@@ -293,12 +293,14 @@ fn workloads(
 }
 
 /// The Deployment of a service. Where an autoscaler decides on the pods, it is told what it says itself: a field that
-/// is left out goes back to its default, which is one pod.
-fn deployment(objects: &ServiceObjects, running: &BTreeMap<String, i32>) -> Deployment {
+/// is left out goes back to its default, which is one pod. It is written over no other version than the one that said
+/// so: the autoscaler may have decided anew meanwhile.
+fn deployment(objects: &ServiceObjects, running: &BTreeMap<String, Running>) -> Deployment {
     let mut deployment = objects.deployment.clone();
     let live = running.get(&deployment.name_any()).filter(|_| objects.autoscaler.is_some());
     if let (Some(spec), Some(live)) = (deployment.spec.as_mut(), live) {
-        spec.replicas = Some(*live);
+        spec.replicas = Some(live.replicas);
+        deployment.metadata.resource_version.clone_from(&live.version);
     }
     deployment
 }

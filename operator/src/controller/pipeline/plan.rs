@@ -10,6 +10,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::access::PipelineAccess;
+use super::fetch::Running;
 use super::validate::{ValidPipeline, ValidService};
 use crate::build::autoscaler::{Autoscaler, Keda};
 use crate::build::secret::{DATABASE_CA, KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY, REGISTRY_CA};
@@ -94,7 +95,11 @@ impl Plan {
     /// A service is first started when its topics and its database are there. Once it runs it is never held
     /// back: while a broker is away, an image can still be replaced and a service scaled.
     #[must_use]
-    pub fn startable(&self, ready: Foundations, running: &BTreeMap<String, i32>) -> Vec<&ServiceObjects> {
+    pub(super) fn startable(
+        &self,
+        ready: Foundations,
+        running: &BTreeMap<String, Running>,
+    ) -> Vec<&ServiceObjects> {
         let may_start = |objects: &&ServiceObjects| match ready {
             Foundations::Ready => true,
             Foundations::Pending => {
