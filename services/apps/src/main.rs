@@ -42,7 +42,9 @@ async fn run(config: Config, services: &[Service]) -> Result<()> {
         signals.next().await;
         tracing::warn!("a second signal: the process ends at once");
         // 128 + SIGTERM, what a shell reports for a process that did not handle it.
-        std::process::exit(143);
+        // Without the handlers that libraries have for an ordinary end: their threads still run, and one that met what
+        // such a handler has torn down would end the process by a fault instead.
+        signal_hook::low_level::exit(143);
     });
     process.run(async move { drop(stopping.await) }).await
 }
