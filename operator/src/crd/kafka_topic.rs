@@ -195,6 +195,7 @@ pub struct KafkaTopicStatus {
 
 /// A topic as it is about to be created; the broker decides on what is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct AnnouncedTopic {
     /// Id of the Kafka cluster that it is to be in: in another one, a topic of this name is somebody else's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
