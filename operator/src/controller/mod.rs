@@ -4,6 +4,7 @@
 //! `apply` → `status` (pure; written once).
 
 pub mod apply;
+pub mod changes;
 pub mod clusters;
 pub mod connection;
 pub mod context;

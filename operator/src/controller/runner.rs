@@ -258,14 +258,10 @@ mod tests {
 
     use super::*;
     use crate::crd::KafkaTopic;
+    use crate::crd::fixtures::kafka_topic;
 
     fn object(name: &str, uid: &str) -> KafkaTopic {
-        serde_json::from_value(serde_json::json!({
-            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "KafkaTopic",
-            "metadata": {"name": name, "namespace": "shop", "uid": uid},
-            "spec": {"kafka": {"bootstrap": {"servers": "kafka:9092"}}},
-        }))
-        .unwrap()
+        kafka_topic(serde_json::json!({"metadata": {"name": name, "uid": uid}}))
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 use secrecy::SecretSlice;
-use tokio::sync::broadcast;
 
+use super::changes::{Changes, Teller};
 use super::error::Error;
 use super::strimzi::Key;
 
@@ -18,9 +18,6 @@ use super::strimzi::Key;
 const UNWATCHED_TTL: Duration = Duration::from_secs(10);
 /// What nobody has asked for in so long is not kept: nobody may name it any more. Longer than a resync takes.
 const IDLE_LIMIT: Duration = Duration::from_secs(1800);
-
-/// Changes on their way to those who listen; who falls behind is told that any Secret may have changed.
-const CHANGES: usize = 1024;
 
 /// What stands in a Secret.
 #[derive(Debug)]
@@ -49,7 +46,7 @@ impl From<Secret> for Contents {
 pub struct Secrets {
     client: Client,
     kept: Mutex<Kept>,
-    changes: broadcast::Sender<Key>,
+    changes: Teller<Key>,
 }
 
 #[derive(Default)]
@@ -69,7 +66,7 @@ struct Entry {
 impl Secrets {
     /// Reads through `client`.
     pub fn new(client: Client) -> Self {
-        Self { client, kept: Mutex::default(), changes: broadcast::Sender::new(CHANGES) }
+        Self { client, kept: Mutex::default(), changes: Teller::default() }
     }
 
     /// What stands in this Secret; none where there is none.
@@ -96,8 +93,8 @@ impl Secrets {
     }
 
     /// The Secrets that change from now on, as far as a watch tells.
-    pub fn changes(&self) -> broadcast::Receiver<Key> {
-        self.changes.subscribe()
+    pub fn changes(&self) -> Changes<Key> {
+        self.changes.changes()
     }
 
     /// This Secret has changed: whoever asks for it next reads it anew.
@@ -107,8 +104,7 @@ impl Secrets {
             kept.told += 1;
             kept.by_name.remove(secret);
         }
-        // Nobody may listen.
-        let _ = self.changes.send(secret.clone());
+        self.changes.tell(secret.clone());
     }
 
     /// The watch has listed all Secrets. Whatever happened before, nothing is told of any more.

@@ -3,6 +3,8 @@
 pub mod ca_secret_ref;
 pub mod conditions;
 pub mod events;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod kafka_ref;
 pub mod kafka_topic;
 pub mod order_pipeline;
@@ -30,6 +32,14 @@ pub const RECONCILE_NOW: &str = "orderpipeline.dev/reconcile-now";
 /// What objects of Kubernetes may be called. A field that names one refuses what none can be called: nothing would ever
 /// come to be there.
 pub(crate) const OBJECT_NAME: &str = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$";
+
+/// Whether an object can have this name, by [`OBJECT_NAME`].
+pub(crate) fn is_object_name(name: &str) -> bool {
+    let is_alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.starts_with(is_alphanumeric)
+        && name.ends_with(is_alphanumeric)
+        && name.chars().all(|c| is_alphanumeric(c) || c == '-' || c == '.')
+}
 
 /// Every definition, as it is shipped.
 pub fn all() -> Vec<CustomResourceDefinition> {

@@ -10,11 +10,11 @@ use kafka_admin::{
     RequestKind, ResourceKind, SaslCredentials, SaslMechanism, ScramDeletion, ScramMechanism, ScramUpsertion,
     Security, TopicName, append_records, read_topics,
 };
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use operator::controller::pipeline::principals::ROTATE_ANNOTATION;
 use operator::controller::pipeline::reconcile;
+use operator::crd::OrderPipeline;
 use operator::crd::conditions::{ConditionType, find, is_true};
-use operator::crd::{KafkaTopic, OrderPipeline};
 use serde_json::{Value, json};
 
 use crate::world::{World, eventually, nobody};
@@ -337,24 +337,11 @@ async fn the_user_of_a_service_gets_no_access_from_a_topic_besides() {
     let before = acls(&user(&world, "order")).await;
     let access = json!([{"principal": format!("User:{}", user(&world, "order")), "operations": ["Read"]}]);
 
-    let topic: KafkaTopic = serde_json::from_value(json!({
-        "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "KafkaTopic", "metadata": {"name": "besides"},
-        "spec": {
-            "kafka": {"bootstrap": {"servers": kafka().bootstrap()}}, "access": access,
-            "topicName": format!("{}besides", world.prefix),
-        },
-    }))
-    .unwrap();
-    world.api::<KafkaTopic>().create(&PostParams::default(), &topic).await.unwrap();
+    let plain = json!({"bootstrap": {"servers": kafka().bootstrap()}});
+    world.create_topic("besides", json!({"kafka": plain, "access": access})).await;
 
-    let told = eventually("it is refused", || async {
-        let status = world.api::<KafkaTopic>().get("besides").await.unwrap().status.unwrap_or_default();
-        match find(&status.conditions, ConditionType::Ready) {
-            Some(ready) if ready.reason == "PrincipalTaken" => Ok(ready.message.clone()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await;
+    let status = world.topic_reason("besides", "PrincipalTaken").await;
+    let told = &find(&status.conditions, ConditionType::Ready).unwrap().message;
     assert!(told.contains(&format!("OrderPipeline {}/shop", world.namespace)), "{told}");
     assert_eq!(acls(&user(&world, "order")).await, before);
     world.end().await;

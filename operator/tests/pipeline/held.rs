@@ -1,8 +1,7 @@
 //! A pipeline that is suspended, or only planned: its topics in Kafka are left as they are, too.
 
 use kafka_admin::{Admin, ConfigAlteration, Mode, TopicName};
-use kube::api::{DeleteParams, PostParams};
-use operator::crd::conditions::{self, ConditionType};
+use kube::api::DeleteParams;
 use operator::crd::{KafkaTopic, KafkaTopicStatus, OrderPipeline};
 use serde_json::{Value, json};
 
@@ -12,20 +11,6 @@ use crate::world::{World, eventually};
 async fn topic_status(world: &World, name: &str) -> KafkaTopicStatus {
     let topic: KafkaTopic = world.api().get(name).await.unwrap();
     topic.status.unwrap_or_default()
-}
-
-/// Waits until the topic's object says `reason` of its newest generation.
-async fn topic_reason(world: &World, name: &str, reason: &str) -> KafkaTopicStatus {
-    eventually(reason, || async {
-        let topic: KafkaTopic = world.api().get(name).await.unwrap();
-        let status = topic.status.unwrap_or_default();
-        let current = Some(status.observed_generation) == topic.metadata.generation;
-        match conditions::find(&status.conditions, ConditionType::Ready) {
-            Some(ready) if current && ready.reason == reason => Ok(status),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await
 }
 
 async fn delete_in_kafka(world: &World, topic: &str) {
@@ -49,18 +34,13 @@ async fn a_suspended_pipeline_does_not_have_its_topics_put_right() {
     let world = World::new().await;
     world.ready().await;
     let kafka = world.pipeline(json!({})).spec.kafka;
-    let free: KafkaTopic = serde_json::from_value(json!({
-        "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "KafkaTopic", "metadata": {"name": "free"},
-        "spec": {"kafka": kafka, "topicName": format!("{}free", world.prefix), "partitions": 1},
-    }))
-    .unwrap();
-    world.api::<KafkaTopic>().create(&PostParams::default(), &free).await.unwrap();
-    topic_reason(&world, "free", "Synced").await;
+    world.create_topic("free", json!({"kafka": kafka, "partitions": 1})).await;
+    world.topic_reason("free", "Synced").await;
 
     world.change(json!({"suspend": true})).await;
     world.reason("Suspended").await;
     for name in world.names::<KafkaTopic>().await {
-        topic_reason(&world, &name, "Suspended").await;
+        world.topic_reason(&name, "Suspended").await;
     }
     delete_in_kafka(&world, "orders.created").await;
     for _look in 0..2 {
@@ -69,7 +49,7 @@ async fn a_suspended_pipeline_does_not_have_its_topics_put_right() {
     assert!(!world.kafka_has("orders.created").await);
 
     world.change(json!({"suspend": false})).await;
-    topic_reason(&world, "shop-orders.created", "Synced").await;
+    world.topic_reason("shop-orders.created", "Synced").await;
     assert!(world.kafka_has("orders.created").await);
     world.reason("AllReady").await;
     world.end().await;
@@ -91,7 +71,7 @@ async fn a_pipeline_that_is_only_planned_has_its_topics_compared_and_not_changed
     world.reason("AllReady").await;
     let wrong = ConfigAlteration::of(name.clone()).set("retention.ms", "1000000");
     admin().alter_configs(&[wrong], Mode::Apply).await.remove(0).unwrap();
-    let told = topic_reason(&world, "shop-orders.confirmed", "ChangesPending").await.plan;
+    let told = world.topic_reason("shop-orders.confirmed", "ChangesPending").await.plan;
     let of_the_pipeline = world.reason("TopicsStalled").await;
 
     assert!(told.iter().any(|change| change.contains("retention.ms")), "{told:?}");

@@ -5,13 +5,11 @@ use devcluster::pki::{Authority, Identity, Subject};
 use devcluster::tempdir::TempDir;
 use devcluster::testing::{kafka, unique};
 use kafka_admin::{AclBinding, AclOperation, Admin, Principal, ResourceKind};
-use kube::api::PostParams;
-use operator::crd::KafkaTopic;
 use operator::crd::conditions::{self, ConditionType};
 use serde_json::{Value, json};
 
 use crate::access::admin;
-use crate::world::{World, eventually};
+use crate::world::World;
 
 /// An authority that nobody knows, and a certificate of it.
 fn stranger() -> (String, Identity) {
@@ -60,24 +58,13 @@ async fn grant(common_name: &str, prefix: &str) {
 }
 
 async fn create_topic(world: &World, kafka: Value) {
-    let topic = serde_json::from_value(json!({
-        "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "KafkaTopic", "metadata": {"name": "orders"},
-        "spec": {"kafka": kafka, "topicName": format!("{}orders", world.prefix), "partitions": 1},
-    }));
-    world.api::<KafkaTopic>().create(&PostParams::default(), &topic.unwrap()).await.unwrap();
+    world.create_topic("orders", json!({"kafka": kafka, "partitions": 1})).await;
 }
 
 /// Waits until the topic says `reason`; answers with the message.
 async fn topic_says(world: &World, reason: &str) -> String {
-    eventually(reason, || async {
-        let topic: KafkaTopic = world.api().get("orders").await.unwrap();
-        let status = topic.status.unwrap_or_default();
-        match conditions::find(&status.conditions, ConditionType::Ready) {
-            Some(ready) if ready.reason == reason => Ok(ready.message.clone()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await
+    let status = world.topic_reason("orders", reason).await;
+    conditions::find(&status.conditions, ConditionType::Ready).unwrap().message.clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]

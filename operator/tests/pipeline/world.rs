@@ -23,7 +23,7 @@ use kube::runtime::reflector::Store;
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use operator::controller::context::Context;
 use operator::crd::conditions::{self, ConditionType};
-use operator::crd::{KafkaTopic, OrderPipeline};
+use operator::crd::{KafkaTopic, KafkaTopicStatus, OrderPipeline};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -320,6 +320,31 @@ impl World {
             if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
         })
         .await;
+    }
+
+    /// Creates a `KafkaTopic` besides the pipeline's, for a topic of its name with the prefix.
+    pub(crate) async fn create_topic(&self, name: &str, mut spec: Value) {
+        spec["topicName"] = json!(format!("{}{name}", self.prefix));
+        let topic: KafkaTopic = serde_json::from_value(json!({
+            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "KafkaTopic", "metadata": {"name": name},
+            "spec": spec,
+        }))
+        .unwrap();
+        self.api().create(&PostParams::default(), &topic).await.unwrap();
+    }
+
+    /// Waits until the topic's object says `reason` of its newest generation.
+    pub(crate) async fn topic_reason(&self, name: &str, reason: &str) -> KafkaTopicStatus {
+        eventually(reason, || async {
+            let topic: KafkaTopic = self.api().get(name).await.unwrap();
+            let status = topic.status.unwrap_or_default();
+            let current = Some(status.observed_generation) == topic.metadata.generation;
+            match conditions::find(&status.conditions, ConditionType::Ready) {
+                Some(ready) if current && ready.reason == reason => Ok(status),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await
     }
 
     /// Whether Kafka has the topic (by its name without prefix).

@@ -118,8 +118,8 @@ pub(crate) fn producer(kafka: &KafkaConfig) -> ClientConfig {
         // Never give a record up by time. One that timed out would be overtaken by the next of its key, which
         // breaks order; and nothing is gained, since its row stays in the outbox and would be sent again.
         .set("message.timeout.ms", "0")
-        // A topic that is missing refuses what is sent to it at once. By default its records would wait for it for 30
-        // s, and all that was handed over with them.
+        // A topic that is missing refuses what is sent to it at once. By default its records would wait for it, and all
+        // that was handed over with them, for 30 s.
         .set("topic.metadata.propagation.max.ms", "0")
         // The relay hands over whole batches, so there is little to wait for; 1 ms lets a batch gather where
         // the default of 5 would be most of a hop's latency.

@@ -45,9 +45,11 @@ fn add_fields(path: &str, live: &Value, planned: &Value, found: &mut Vec<String>
 
 /// What `planned` is to be. Which version it may be written over is no part of that.
 fn stated(planned: &DynamicObject) -> Value {
-    let mut stated = planned.clone();
-    stated.metadata.resource_version = None;
-    json(&stated)
+    let mut stated = json(planned);
+    if let Some(metadata) = stated.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("resourceVersion");
+    }
+    stated
 }
 
 /// Hash of a planned object, without its own hash.

@@ -3,17 +3,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 
 use super::*;
-use crate::crd::OrderPipeline;
+use crate::crd::fixtures::order_pipeline;
 
 fn owner() -> Owner {
-    let pipeline: OrderPipeline = serde_json::from_value(json!({
-        "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "OrderPipeline",
-        "metadata": {"name": "shop", "namespace": "shop", "uid": "shop"},
-        "spec": {"kafka": {"bootstrap": {"servers": "kafka:9092"}}, "services": {"order": {}},
-                 "database": {"secretRef": {"name": "postgres-admin"}}},
-    }))
-    .unwrap();
-    Owner::of(&pipeline).unwrap()
+    Owner::of(&order_pipeline(json!({"metadata": {"uid": "shop"}}))).unwrap()
 }
 
 /// As a list has it: without its kind, and with who manages it.

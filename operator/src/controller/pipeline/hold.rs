@@ -102,15 +102,10 @@ pub(super) async fn tell(ctx: &Context, owner: &Owner, hold: Hold) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crd::fixtures::kafka_topic;
 
     fn topic(annotations: &Value, spec: &Value) -> KafkaTopic {
-        let mut object = json!({
-            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "KafkaTopic",
-            "metadata": {"name": "shop-orders.created", "annotations": annotations},
-            "spec": {"kafka": {"bootstrap": {"servers": "kafka:9092"}}},
-        });
-        object["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-        serde_json::from_value(object).unwrap()
+        kafka_topic(json!({"metadata": {"annotations": annotations}, "spec": spec}))
     }
 
     #[test]

@@ -142,8 +142,8 @@ async fn advance(
         Ok(valid) => valid,
         Err(problems) => return Ok(Report::Blocked(invalid(&problems))),
     };
-    if let Some(older) = peers::older_claimant(ctx, pipeline, peers).await {
-        return Ok(Report::Blocked(peers::prefix_taken(pipeline, &older)));
+    if let Some(claimant) = peers::claimant(ctx, pipeline, peers).await {
+        return Ok(Report::Blocked(peers::prefix_taken(pipeline, &claimant)));
     }
     match hold {
         Hold::Changes => pending::look(ctx, pipeline, &valid, owner).await,

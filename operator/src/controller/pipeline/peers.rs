@@ -1,5 +1,5 @@
-//! Several pipelines on one Kafka cluster: each prefix belongs to one of them, the oldest, since topics and consumer
-//! groups are named by it.
+//! Several pipelines on one Kafka cluster: each prefix belongs to one of them, since topics and consumer groups are named
+//! by it.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use crate::crd::OrderPipeline;
 
 /// The pipeline that has more right to the prefix of `pipeline` in its Kafka cluster, if there is one. Clusters are
 /// asked who they are, where nobody has yet, only if another pipeline has the prefix.
-pub(super) async fn older_claimant(
+pub(super) async fn claimant(
     ctx: &Context,
     pipeline: &OrderPipeline,
     peers: &Store<OrderPipeline>,
 ) -> Option<ObjectRef<OrderPipeline>> {
-    let mut older = peers.state();
-    older.retain(|peer| {
+    let mut first = peers.state();
+    first.retain(|peer| {
         let same_prefix = peer.spec.topics.prefix == pipeline.spec.topics.prefix;
         // Not the pipeline itself, of which the watch may show another version meanwhile.
         same_prefix && peer.uid() != pipeline.uid() && rank(peer) < rank(pipeline)
     });
-    older.sort_by_key(|peer| rank(peer));
-    for peer in older {
+    first.sort_by_key(|peer| rank(peer));
+    for peer in first {
         if in_one_cluster(ctx, pipeline, &peer).await {
             return Some(ObjectRef::from_obj(&*peer));
         }
@@ -60,13 +60,13 @@ fn rank(pipeline: &OrderPipeline) -> (bool, Option<Timestamp>, Option<String>) {
     (!has_topics, pipeline.creation_timestamp().map(|time| time.0), pipeline.uid())
 }
 
-/// What the younger one is told.
-pub(super) fn prefix_taken(pipeline: &OrderPipeline, older: &ObjectRef<OrderPipeline>) -> Outcome {
+/// What the other one is told.
+pub(super) fn prefix_taken(pipeline: &OrderPipeline, claimant: &ObjectRef<OrderPipeline>) -> Outcome {
     let message = format!(
         "OrderPipeline {}/{} came first and has the topics with prefix {:?} in this Kafka cluster: delete one of the two, or \
          create this one with another spec.topics.prefix",
-        older.namespace.as_deref().unwrap_or_default(),
-        older.name,
+        claimant.namespace.as_deref().unwrap_or_default(),
+        claimant.name,
         pipeline.spec.topics.prefix,
     );
     Outcome::stalled("PrefixTaken", message)
@@ -99,17 +99,14 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crd::fixtures::order_pipeline;
 
     fn pipeline(uid: &str, second: u8, topics: bool) -> OrderPipeline {
         let summary = topics.then(|| serde_json::json!({"topics": "1/1", "services": "0/1"}));
-        serde_json::from_value(serde_json::json!({
-            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "OrderPipeline",
+        order_pipeline(serde_json::json!({
             "metadata": {"name": uid, "uid": uid, "creationTimestamp": format!("2026-01-01T00:00:0{second}Z")},
-            "spec": {"kafka": {"bootstrap": {"servers": "kafka:9092"}}, "services": {"order": {}},
-                     "database": {"secretRef": {"name": "postgres-admin"}}},
             "status": {"summary": summary}
         }))
-        .unwrap()
     }
 
     #[test]

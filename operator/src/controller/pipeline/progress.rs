@@ -138,6 +138,7 @@ fn trouble(status: &DeploymentStatus) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crd::fixtures::kafka_topic;
 
     fn pending(reason: &str) -> Progress {
         Progress::Pending(Explanation::new(reason, ""))
@@ -176,16 +177,13 @@ mod tests {
     #[test]
     fn a_topic_s_status_of_an_older_generation_counts_for_nothing() {
         let with = |observed: i64| -> KafkaTopic {
-            serde_json::from_value(serde_json::json!({
-                "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "KafkaTopic",
-                "metadata": {"name": "t", "generation": 2},
-                "spec": {"kafka": {"bootstrap": {"servers": "kafka:9092"}}},
+            kafka_topic(serde_json::json!({
+                "metadata": {"generation": 2},
                 "status": {"observedGeneration": observed, "conditions": [
                     {"type": "Ready", "status": "True", "reason": "Synced", "message": "",
                      "lastTransitionTime": "2026-01-01T00:00:00Z"}
                 ]}
             }))
-            .unwrap()
         };
 
         assert_eq!(topic(&with(2)), Progress::Done);

@@ -81,7 +81,7 @@ pub(super) fn those_that_strimzi_concerns(
 ) -> impl Future<Output = ()> + Send + use<> {
     let store = store.clone();
     ctx.strimzi.changes().each(move |change| {
-        let concerns = |pipeline: &OrderPipeline| match change {
+        let concerns = |pipeline: &OrderPipeline| match change.unwrap_or(&Change::Everything) {
             Change::Topic(_) => false,
             Change::User(owner) => pipeline.uid().as_deref() == Some(owner),
             Change::Everything => true,

@@ -15,22 +15,21 @@ use std::sync::{Mutex, PoisonError};
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, ResourceExt};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 pub use self::objects::Key;
 use self::objects::{Kafka, Topic};
 pub use self::watching::{served, watch};
+use super::changes::{Changes, Teller};
 use super::clusters::Cluster;
 use super::context::Context;
 use super::error::Error;
+use crate::crd::is_object_name;
 
 /// The group of Strimzi's kinds.
 pub const GROUP: &str = "kafka.strimzi.io";
 /// Label: the cluster that a topic or a user belongs to.
 pub const CLUSTER_LABEL: &str = "strimzi.io/cluster";
-
-/// Changes that may wait to be looked at; whoever is so far behind looks at everything.
-const CHANGES: usize = 1024;
 
 /// What changed about Strimzi's objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +49,7 @@ pub struct Strimzi {
     kafkas: Mutex<HashMap<Key, Kafka>>,
     version: Mutex<Option<&'static str>>,
     known: watch::Sender<bool>,
-    changes: broadcast::Sender<Change>,
+    changes: Teller<Change>,
 }
 
 impl Default for Strimzi {
@@ -60,7 +59,7 @@ impl Default for Strimzi {
             kafkas: Mutex::default(),
             version: Mutex::default(),
             known: watch::Sender::new(false),
-            changes: broadcast::Sender::new(CHANGES),
+            changes: Teller::default(),
         }
     }
 }
@@ -73,8 +72,8 @@ impl Strimzi {
     }
 
     /// The changes from now on.
-    pub fn changes(&self) -> Changes {
-        Changes(self.changes.subscribe())
+    pub fn changes(&self) -> Changes<Change> {
+        self.changes.changes()
     }
 
     /// The newest version in which Strimzi's kinds are served, where they are.
@@ -105,26 +104,26 @@ impl Strimzi {
     /// The `Kafka` that `cluster` is, as `namespace/name`, where a User Operator removes the users that are not its
     /// own.
     pub fn with_user_operator(&self, cluster: &Cluster) -> Option<String> {
-        let kafkas = self.kafkas.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found = kafkas.iter().filter(|(key, kafka)| {
-            let removes = kafka.has_user_operator && !kafka.spares_some_users;
-            removes && is(key, Some(kafka), cluster.id(), cluster.servers())
-        });
-        found.next().map(|((namespace, name), _)| format!("{namespace}/{name}"))
+        let found = self.that_is(cluster, |kafka| kafka.has_user_operator && !kafka.spares_some_users);
+        found.map(|(namespace, name)| format!("{namespace}/{name}"))
     }
 
     /// The `Kafka` that `cluster` is, where a User Operator looks after its users, or after some of them.
     pub fn with_any_user_operator(&self, cluster: &Cluster) -> Option<Key> {
+        self.that_is(cluster, |kafka| kafka.has_user_operator)
+    }
+
+    /// The `Kafka` that `cluster` is, of those that `fit`.
+    fn that_is(&self, cluster: &Cluster, fit: impl Fn(&Kafka) -> bool) -> Option<Key> {
         let kafkas = self.kafkas.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found = kafkas.iter().filter(|(key, kafka)| {
-            kafka.has_user_operator && is(key, Some(kafka), cluster.id(), cluster.servers())
-        });
+        let mut found = kafkas
+            .iter()
+            .filter(|(key, kafka)| fit(kafka) && is(key, Some(kafka), cluster.id(), cluster.servers()));
         found.next().map(|(key, _)| key.clone())
     }
 
     fn tell(&self, change: Change) {
-        // Nobody may listen.
-        let _ = self.changes.send(change);
+        self.changes.tell(change);
     }
 
     /// Strimzi's kinds are not served, and so none of its objects is there.
@@ -151,6 +150,7 @@ pub fn user_kind(version: &str) -> ApiResource {
 /// [`Error::Kubernetes`] when it does not say.
 pub async fn has_user(ctx: &Context, (namespace, kafka): &Key, name: &str) -> Result<bool, Error> {
     let Some(kind) = ctx.strimzi.user_kind() else { return Ok(false) };
+    // Of another, such as a distinguished name, no address can be made to ask for it.
     if !is_object_name(name) {
         return Ok(false);
     }
@@ -158,33 +158,6 @@ pub async fn has_user(ctx: &Context, (namespace, kafka): &Key, name: &str) -> Re
     match users.get_metadata_opt(name).await {
         Ok(user) => Ok(user.is_some_and(|user| user.labels().get(CLUSTER_LABEL) == Some(kafka))),
         Err(error) => Err(Error::kubernetes(format!("look for the KafkaUser {namespace}/{name}"))(error)),
-    }
-}
-
-/// Whether an object can have this name ([`crate::crd::OBJECT_NAME`]); of another, such as a distinguished name, no
-/// address can be made to ask for it.
-fn is_object_name(name: &str) -> bool {
-    let is_alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.starts_with(is_alphanumeric)
-        && name.ends_with(is_alphanumeric)
-        && name.chars().all(|c| is_alphanumeric(c) || c == '-' || c == '.')
-}
-
-/// Changes of Strimzi's objects.
-#[derive(Debug)]
-pub struct Changes(broadcast::Receiver<Change>);
-
-impl Changes {
-    /// Calls `react` for each change, for as long as it is polled.
-    pub async fn each(mut self, react: impl Fn(&Change)) {
-        loop {
-            match self.0.recv().await {
-                Ok(change) => react(&change),
-                Err(broadcast::error::RecvError::Lagged(_)) => react(&Change::Everything),
-                // The sender lives as long as the operator.
-                Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
-            }
-        }
     }
 }
 

@@ -67,15 +67,10 @@ mod tests {
 
     use super::*;
     use crate::controller::error::Error;
+    use crate::crd::fixtures::kafka_topic;
 
     fn announcing() -> KafkaTopic {
-        serde_json::from_value(json!({
-            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "KafkaTopic",
-            "metadata": {"name": "orders", "namespace": "shop"},
-            "spec": {"kafka": {"bootstrap": {"servers": "kafka:9092"}}},
-            "status": {"creating": {"clusterId": "one", "partitions": 3}},
-        }))
-        .unwrap()
+        kafka_topic(json!({"status": {"creating": {"clusterId": "one", "partitions": 3}}}))
     }
 
     /// Whether the announcement stands after a pass that did not see the topic.

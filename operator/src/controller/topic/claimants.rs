@@ -91,16 +91,14 @@ fn rank(topic: &KafkaTopic) -> (Option<Timestamp>, bool, Option<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crd::fixtures::kafka_topic;
 
     fn object(uid: &str, second: u8, topic_id: Option<&str>) -> KafkaTopic {
         let created = format!("2026-01-01T00:00:0{second}Z");
-        serde_json::from_value(serde_json::json!({
-            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "KafkaTopic",
+        kafka_topic(serde_json::json!({
             "metadata": {"name": uid, "uid": uid, "creationTimestamp": created},
-            "spec": {"kafka": {"bootstrap": {"servers": "kafka:9092"}}},
             "status": {"topicId": topic_id},
         }))
-        .unwrap()
     }
 
     #[test]

@@ -73,6 +73,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::crd::fixtures::kafka_topic;
 
     struct Watch {
         writer: Writer<KafkaTopic>,
@@ -100,12 +101,7 @@ mod tests {
     }
 
     fn object(name: &str, topic: Option<&str>) -> KafkaTopic {
-        serde_json::from_value(json!({
-            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "KafkaTopic",
-            "metadata": {"name": name, "namespace": "shop"},
-            "spec": {"kafka": {"bootstrap": {"servers": "kafka:9092"}}, "topicName": topic},
-        }))
-        .unwrap()
+        kafka_topic(json!({"metadata": {"name": name}, "spec": {"topicName": topic}}))
     }
 
     #[test]

@@ -7,7 +7,6 @@ use futures::{Stream, TryStreamExt};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use super::peers::Peers;
@@ -59,7 +58,7 @@ pub(super) fn those_that_strimzi_concerns(
     wake: Wake,
 ) -> impl Future<Output = ()> + Send + use<> {
     let peers = peers.clone();
-    ctx.strimzi.changes().each(move |change| match change {
+    ctx.strimzi.changes().each(move |change| match change.unwrap_or(&Change::Everything) {
         Change::Topic(name) => all(&wake, &peers.naming(name)),
         Change::Everything => all(&wake, &peers.all()),
         Change::User(_) => {}
@@ -72,21 +71,12 @@ pub(super) fn those_that_read(
     peers: &Peers,
     wake: Wake,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let (ctx, peers, mut changes) = (Arc::clone(ctx), peers.clone(), ctx.secrets.changes());
-    async move {
-        loop {
-            let secret = match changes.recv().await {
-                Ok(secret) => Some(secret),
-                // Any of them.
-                Err(RecvError::Lagged(_)) => None,
-                // The sender lives as long as the operator.
-                Err(RecvError::Closed) => return std::future::pending().await,
-            };
-            let mut objects = peers.all();
-            objects.retain(|topic| secret.as_ref().is_none_or(|secret| reads(&ctx, topic, secret)));
-            all(&wake, &objects);
-        }
-    }
+    let (changes, ctx, peers) = (ctx.secrets.changes(), Arc::clone(ctx), peers.clone());
+    changes.each(move |secret| {
+        let mut objects = peers.all();
+        objects.retain(|topic| secret.is_none_or(|secret| reads(&ctx, topic, secret)));
+        all(&wake, &objects);
+    })
 }
 
 fn reads(ctx: &Context, topic: &KafkaTopic, secret: &Key) -> bool {
@@ -107,14 +97,10 @@ mod tests {
 
     use super::*;
     use crate::controller::topic::identity::TopicIdentity;
+    use crate::crd::fixtures::kafka_topic;
 
     fn object(uid: &str) -> KafkaTopic {
-        serde_json::from_value(serde_json::json!({
-            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "KafkaTopic",
-            "metadata": {"name": uid, "namespace": "shop", "uid": uid},
-            "spec": {"kafka": {"bootstrap": {"servers": "kafka:9092"}}},
-        }))
-        .unwrap()
+        kafka_topic(serde_json::json!({"metadata": {"name": uid, "uid": uid}}))
     }
 
     #[test]

@@ -41,17 +41,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::crd::fixtures::order_pipeline;
 
     fn pipeline(access: serde_json::Value) -> OrderPipeline {
-        serde_json::from_value(json!({
-            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "OrderPipeline", "metadata": {"name": "shop"},
-            "spec": {
-                "kafka": {"bootstrap": {"servers": "kafka:9092"}}, "services": {"order": {}},
-                "database": {"secretRef": {"name": "postgres"}}
-            },
-            "status": {"access": access},
-        }))
-        .unwrap()
+        order_pipeline(json!({"status": {"access": access}}))
     }
 
     fn ours(access: serde_json::Value, id: &str) -> Vec<String> {

@@ -66,18 +66,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::crd::fixtures::order_pipeline;
 
     fn pipeline() -> OrderPipeline {
-        serde_json::from_value(json!({
-            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "OrderPipeline",
-            "metadata": {"name": "main", "namespace": "shop"},
-            "spec": {
-                "kafka": {"bootstrap": {"servers": "kafka:9092"}}, "services": {"order": {}},
-                "database": {"secretRef": {"name": "postgres"}}
-            },
-            "status": {"access": {"users": ["shop.main.order"], "clusterId": "one"}},
-        }))
-        .unwrap()
+        order_pipeline(
+            json!({"metadata": {"name": "main"}, "status": {"access": {"users": ["shop.main.order"], "clusterId": "one"}}}),
+        )
     }
 
     #[tokio::test]

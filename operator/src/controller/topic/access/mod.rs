@@ -127,7 +127,6 @@ impl Look {
 /// look in bulk left it.
 async fn ensure(place: Place<'_>, pass: &mut Pass) -> Result<Vec<Explanation>, Error> {
     let Place { ctx, topic, wanted, cluster, .. } = place;
-    let uid = topic.uid().unwrap_or_default();
     // Known since the topic was looked at.
     let id = cluster.id().unwrap_or_default();
     let ours = noted::in_cluster(topic, &id);
@@ -141,19 +140,14 @@ async fn ensure(place: Place<'_>, pass: &mut Pass) -> Result<Vec<Explanation>, E
         return Ok(vec![Refusal::UserOperator { kafka }.explanation()]);
     }
     let asked = &wanted.access | &ours;
-    let only_plans = topic.spec.reconcile_policy == ReconcilePolicy::Plan;
-    let look = match cached(place, &asked, &id).await? {
-        Some(look) if only_plans || look.plan(place, &ours, &id).is_nothing() => look,
-        Some(_) | None => match look(place, &asked, &id).await? {
-            Ok(look) => look,
-            Err(refused) => return Ok(vec![refused]),
-        },
+    let (look, plan) = match planned(place, &asked, &ours, &id).await? {
+        Ok(planned) => planned,
+        Err(refused) => return Ok(vec![refused]),
     };
-    let plan = look.plan(place, &ours, &id);
     let mut problems = look.problems(wanted);
-    if only_plans {
+    if topic.spec.reconcile_policy == ReconcilePolicy::Plan {
         pass.pending.extend(plan.sentences());
-        settle(place, &uid, asked, &look.found, look.settles);
+        settle(place, asked, &look.found, look.settles);
         return Ok(problems);
     }
     if plan.claim != ours && !claim(place, pass, &plan.claim, &id).await? {
@@ -161,26 +155,37 @@ async fn ensure(place: Place<'_>, pass: &mut Pass) -> Result<Vec<Explanation>, E
         pass.result = Ok(Outcome::waiting("AccessPending", message, CHANGED_RETRY));
         return Ok(Vec::new());
     }
-    ctx.topics.unsettle_rights(&uid);
-    if let Err(refused) = carry_out(place, &plan).await? {
-        if refused.reason == NOT_AUTHORIZED {
-            // Nothing was created: who makes it now by hand shall keep it.
-            pass.access = Some(noted::note(&ours, &id));
-        }
-        problems.push(refused);
-        return Ok(problems);
-    }
-    pass.access = Some(noted::note(&plan.ours, &id));
-    let found = &(&look.found | &plan.grant) - &plan.revoke;
-    settle(place, &uid, wanted.access.clone(), &found, look.settles);
+    problems.extend(carry_out(place, pass, &ours, &id, &look, &plan).await?);
     Ok(problems)
 }
 
+/// What has to be done: by what a pass or a look in bulk left where that is nothing, else by what Kafka says now.
+async fn planned(
+    place: Place<'_>,
+    asked: &Bindings,
+    ours: &Bindings,
+    cluster_id: &str,
+) -> Answer<(Look, Plan)> {
+    let only_plans = place.topic.spec.reconcile_policy == ReconcilePolicy::Plan;
+    if let Some(look) = cached(place, asked, cluster_id).await? {
+        let plan = look.plan(place, ours, cluster_id);
+        if only_plans || plan.is_nothing() {
+            return Ok(Ok((look, plan)));
+        }
+    }
+    let look = look(place, asked, cluster_id).await?;
+    Ok(look.map(|look| {
+        let plan = look.plan(place, ours, cluster_id);
+        (look, plan)
+    }))
+}
+
 /// Keeps what was found of `asked`, so that the next pass asks nobody and the look in bulk sees drift.
-fn settle(place: Place<'_>, uid: &str, asked: Bindings, found: &Bindings, settles: bool) {
+fn settle(place: Place<'_>, asked: Bindings, found: &Bindings, settles: bool) {
     if settles {
         let found = &asked & found;
-        place.ctx.topics.settle_rights(uid, Rights { asked, found });
+        let uid = place.topic.uid().unwrap_or_default();
+        place.ctx.topics.settle_rights(&uid, Rights { asked, found });
     }
 }
 
@@ -224,17 +229,33 @@ async fn claim(place: Place<'_>, pass: &mut Pass, claim: &Bindings, cluster_id: 
     Ok(written.map(|written| pass.announced = Some(Box::new(written))).is_some())
 }
 
-async fn carry_out(place: Place<'_>, plan: &Plan) -> Answer<()> {
+/// Makes Kafka so; answers with what was refused.
+async fn carry_out(
+    place: Place<'_>,
+    pass: &mut Pass,
+    ours: &Bindings,
+    cluster_id: &str,
+    look: &Look,
+    plan: &Plan,
+) -> Result<Option<Explanation>, Error> {
     let Place { ctx, topic, wanted, cluster, .. } = place;
+    ctx.topics.unsettle_rights(&topic.uid().unwrap_or_default());
     if let Err(refused) = kafka::grant(cluster, &wanted.name, &plan.grant).await? {
-        return Ok(Err(refused));
+        if refused.reason == NOT_AUTHORIZED {
+            // Nothing was created: who makes it now by hand shall keep it.
+            pass.access = Some(noted::note(ours, cluster_id));
+        }
+        return Ok(Some(refused));
     }
     tell(ctx, topic, "AccessGranted", &plan.grant).await;
     if let Err(refused) = kafka::revoke(cluster, &wanted.name, &plan.revoke).await? {
-        return Ok(Err(refused));
+        return Ok(Some(refused));
     }
     tell(ctx, topic, "AccessRevoked", &plan.revoke).await;
-    Ok(Ok(()))
+    pass.access = Some(noted::note(&plan.ours, cluster_id));
+    let found = &(&look.found | &plan.grant) - &plan.revoke;
+    settle(place, wanted.access.clone(), &found, look.settles);
+    Ok(None)
 }
 
 /// Tells by an event what was done, if anything was.

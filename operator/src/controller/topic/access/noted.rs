@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_admin::{AclBinding, AclOperation, Permission, Principal, ResourceKind};
+use strum::IntoEnumIterator;
 
 use super::plan::Bindings;
 use crate::controller::topic::validate::effective_name;
@@ -24,21 +25,8 @@ pub(in crate::controller::topic) fn operation(operation: TopicOperation) -> AclO
 }
 
 /// The operation that Kafka calls so; none that no rule can name.
-fn named(operation: AclOperation) -> Option<TopicOperation> {
-    match operation {
-        AclOperation::Read => Some(TopicOperation::Read),
-        AclOperation::Write => Some(TopicOperation::Write),
-        AclOperation::Create => Some(TopicOperation::Create),
-        AclOperation::Delete => Some(TopicOperation::Delete),
-        AclOperation::Alter => Some(TopicOperation::Alter),
-        AclOperation::Describe => Some(TopicOperation::Describe),
-        AclOperation::DescribeConfigs => Some(TopicOperation::DescribeConfigs),
-        AclOperation::AlterConfigs => Some(TopicOperation::AlterConfigs),
-        AclOperation::All
-        | AclOperation::ClusterAction
-        | AclOperation::IdempotentWrite
-        | AclOperation::Unknown => None,
-    }
+fn named(by_kafka: AclOperation) -> Option<TopicOperation> {
+    TopicOperation::iter().find(|known| operation(*known) == by_kafka)
 }
 
 /// The ACLs by which `principal` may do `operations` with exactly this topic, from `host`.
@@ -100,13 +88,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::crd::fixtures::kafka_topic;
 
     fn topic(access: serde_json::Value) -> KafkaTopic {
-        serde_json::from_value(json!({
-            "apiVersion": "orderpipeline.dev/v1alpha1", "kind": "KafkaTopic", "metadata": {"name": "orders"},
-            "spec": {"kafka": {"bootstrap": {"servers": "kafka:9092"}}}, "status": {"access": access},
-        }))
-        .unwrap()
+        kafka_topic(json!({"status": {"access": access}}))
     }
 
     #[test]
@@ -128,18 +113,7 @@ mod tests {
 
     #[test]
     fn every_operation_that_a_rule_can_name_is_one_of_kafkas() {
-        let all = [
-            TopicOperation::Read,
-            TopicOperation::Write,
-            TopicOperation::Create,
-            TopicOperation::Delete,
-            TopicOperation::Alter,
-            TopicOperation::Describe,
-            TopicOperation::DescribeConfigs,
-            TopicOperation::AlterConfigs,
-        ];
-
-        for one in all {
+        for one in TopicOperation::iter() {
             assert_eq!(named(operation(one)), Some(one));
             assert_eq!(format!("{:?}", operation(one)), <&str>::from(one));
         }
