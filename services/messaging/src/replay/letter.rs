@@ -24,7 +24,7 @@ pub struct DeadLetter {
     pub event_id: Option<Uuid>,
     /// The event's type.
     pub event_type: Option<String>,
-    /// When the event was published.
+    /// When the event was first published.
     pub timestamp: Option<jiff::Timestamp>,
     /// The full name of the topic that it came from.
     pub original_topic: Option<String>,
@@ -47,7 +47,9 @@ impl DeadLetter {
         let text = |name| last(record, name).map(|value| String::from_utf8_lossy(value).into_owned());
         let first = |name| record.header(name);
         let cause = text(headers::DLT_EXCEPTION_CAUSE_FQCN);
-        let milliseconds = record.timestamp.map(Timestamp::milliseconds);
+        let number = |name| first(name).and_then(|bytes| Some(i64::from_be_bytes(bytes.try_into().ok()?)));
+        let milliseconds =
+            number(headers::DLT_ORIGINAL_TIMESTAMP).or(record.timestamp.map(Timestamp::milliseconds));
         Self {
             partition: record.source.partition,
             offset: record.offset,
@@ -59,8 +61,7 @@ impl DeadLetter {
                 .map(|name| String::from_utf8_lossy(name).into_owned()),
             original_partition: first(headers::DLT_ORIGINAL_PARTITION)
                 .and_then(|bytes| Some(i32::from_be_bytes(bytes.try_into().ok()?))),
-            original_offset: first(headers::DLT_ORIGINAL_OFFSET)
-                .and_then(|bytes| Some(i64::from_be_bytes(bytes.try_into().ok()?))),
+            original_offset: number(headers::DLT_ORIGINAL_OFFSET),
             reason: cause.and_then(|cause| Some(cause.rsplit_once('.')?.1.to_owned())),
             message: text(headers::DLT_EXCEPTION_MESSAGE),
             // One that cannot be read must not start the count anew.
@@ -87,19 +88,15 @@ impl DeadLetter {
         Ok(topic)
     }
 
-    /// `record`, of which this tells, as it is sent to `topic` (its full name): itself, once more.
+    /// `record`, of which this tells, as it is sent to `topic` (its full name): itself, once more, but of now. Dead
+    /// letters are kept for longer than events, and a broker deletes what is older than the retention of its topic as
+    /// soon as it looks, read or not.
     pub(super) fn again(&self, record: &Incoming, topic: String) -> Outgoing {
         let mut headers = once_each(&record.headers);
         headers.retain(|(name, _)| name != REPLAY_COUNT);
         let replays = self.replays.saturating_add(1).to_string();
         headers.push((REPLAY_COUNT.to_owned(), Some(replays.into_bytes())));
-        Outgoing {
-            topic,
-            key: record.key.clone(),
-            value: record.value.clone(),
-            headers,
-            timestamp: record.timestamp.map(Timestamp::milliseconds),
-        }
+        Outgoing { topic, key: record.key.clone(), value: record.value.clone(), headers, timestamp: None }
     }
 }
 
@@ -185,6 +182,7 @@ mod tests {
             header("twice", b"b"),
             header(headers::DLT_ORIGINAL_OFFSET, &1_i64.to_be_bytes()),
             header(headers::DLT_ORIGINAL_OFFSET, &2_i64.to_be_bytes()),
+            header(headers::DLT_ORIGINAL_TIMESTAMP, &1_600_000_000_000_i64.to_be_bytes()),
             header(headers::DLT_EXCEPTION_MESSAGE, b"first"),
             header(headers::DLT_EXCEPTION_MESSAGE, b"last"),
             header(REPLAY_COUNT, b"1"),
@@ -194,13 +192,15 @@ mod tests {
         let again = letter.again(&before, "shop.inventory.reserved".to_owned());
 
         assert_eq!((letter.original_offset, letter.message.as_deref()), (Some(1), Some("last")));
+        assert_eq!(letter.timestamp, Some("2020-09-13T12:26:40Z".parse().unwrap()));
         assert_eq!((&again.key, &again.value), (&before.key, &before.value));
-        assert_eq!(again.timestamp, Some(1_700_000_000_123));
+        assert_eq!(again.timestamp, None, "an old one would be deleted by its age");
         let expected = [
             header("ce_id", b"1"),
             header("twice", b"a"),
             header("twice", b"b"),
             header(headers::DLT_ORIGINAL_OFFSET, &1_i64.to_be_bytes()),
+            header(headers::DLT_ORIGINAL_TIMESTAMP, &1_600_000_000_000_i64.to_be_bytes()),
             header(headers::DLT_EXCEPTION_MESSAGE, b"last"),
             header(REPLAY_COUNT, b"2"),
         ];

@@ -1,9 +1,9 @@
 //! Replaying dead letters: back to the topic they came from, unchanged, on purpose and on record.
 //!
 //! A replay reads a service's dead-letter topic from its oldest record to where it ends at the start, selects by
-//! a [`Filter`], and sends each selected record to its original topic with the same key, value, timestamp and
-//! event id. So whoever had handled the event recognises it, and only who gave it up handles it now. Records of
-//! one key keep their order among each other.
+//! a [`Filter`], and sends each selected record to its original topic with the same key, value and event id. So
+//! whoever had handled the event recognises it, and only who gave it up handles it now. Records of one key keep
+//! their order among each other.
 //!
 //! What keeps it from doing harm:
 //! - A dry run ([`Mode::DryRun`]) tells what would happen and changes nothing.

@@ -120,7 +120,8 @@ async fn a_replayed_event_is_handled_once_as_it_was_published() {
             texts(record, COUNT).is_empty() && record.payload() == replayed.payload()
         };
         let source = records.iter().find(same).unwrap();
-        assert_eq!((replayed.key(), replayed.timestamp()), (source.key(), source.timestamp()));
+        assert_eq!(replayed.key(), source.key());
+        assert!(replayed.timestamp() > source.timestamp(), "the broker must not take it for outdated");
         assert_eq!(texts(replayed, headers::CE_ID), texts(source, headers::CE_ID));
         assert_eq!(texts(replayed, COUNT), ["1"]);
     }
