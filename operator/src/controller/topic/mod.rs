@@ -59,7 +59,7 @@ use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc;
 
-use self::announcement::{Announcement, CREATING, announce_creation};
+use self::announcement::{Announcement, announce_creation, not_as_made};
 use self::apply::Shown;
 use self::fetch::Fetched;
 use self::identity::TopicIdentity;
@@ -252,7 +252,7 @@ async fn carry_out(
     if plan.claim == Claim::Refused && memory.creating.is_some() {
         // Probably our own, which not every broker shows whole yet: what is seen now is not to be gone by.
         ctx.topics.unsettle(&uid);
-        return Ok(Pass::unseen(Ok(not_as_made(wanted))));
+        return Ok(Pass::unseen(Ok(not_as_made(topic, wanted, Timestamp::now()))));
     }
     if plan.changes.is_empty() {
         ctx.topics.settle(&uid, Ok(observed.clone()));
@@ -324,15 +324,6 @@ fn conclude(
     // A topic that was refused is not this object's: its id must not get into the status.
     let observed = observed.filter(|_| plan.claim != Claim::Refused);
     Pass { observed, claim: Some(plan.claim), ..Pass::unseen(Ok(outcome)) }
-}
-
-fn not_as_made(wanted: &ValidatedTopic) -> Outcome {
-    let message = format!(
-        "topic {} was about to be created, and exists, but not as the spec says: either the brokers do not show all \
-         of it yet, or somebody else was faster; set adoptionPolicy to Adopt to have it changed",
-        wanted.name
-    );
-    Outcome::waiting(CREATING, message, INVISIBLE_RETRY)
 }
 
 fn outdated(wanted: &ValidatedTopic) -> Outcome {
