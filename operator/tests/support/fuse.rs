@@ -13,24 +13,17 @@ use kube::client::Body;
 use tokio::sync::watch;
 use tower::{Layer, Service};
 
-/// Whether the last write is still made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dies {
-    BeforeIt,
-    AfterIt,
-}
-
-/// Counts writes down; who writes at zero waits for an answer for ever, as the dead do.
+/// Counts writes down; the last is made, but whoever made it, and who writes later, waits for an answer for ever, as the
+/// dead do. Who dies before a write leaves what who dies after the one before it does.
 #[derive(Debug)]
 pub(crate) struct Fuse {
     left: AtomicUsize,
-    dies: Dies,
     burnt: watch::Sender<bool>,
 }
 
 impl Fuse {
-    pub(crate) fn new(writes: usize, dies: Dies) -> Arc<Self> {
-        Arc::new(Self { left: AtomicUsize::new(writes), dies, burnt: watch::Sender::new(false) })
+    pub(crate) fn new(writes: usize) -> Arc<Self> {
+        Arc::new(Self { left: AtomicUsize::new(writes), burnt: watch::Sender::new(false) })
     }
 
     /// Returns at the n-th write.
@@ -47,9 +40,7 @@ impl Fuse {
         let count = |left: usize| left.checked_sub(1);
         match self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count) {
             Ok(1) => {
-                if self.dies == Dies::AfterIt {
-                    write.await;
-                }
+                write.await;
                 self.burnt.send_replace(true);
                 std::future::pending().await
             }
