@@ -86,6 +86,17 @@ async fn has_password(user: &str) -> bool {
     admin().describe_scram(&[user.to_owned()]).await.remove(0).is_ok()
 }
 
+/// Somebody else makes a user. Brokers show it a little later than the controller has it, and whoever asked one before
+/// that could not know whose it is: this waits until it is shown.
+async fn meanwhile_create(user: &str, password: &str) {
+    let upsertion = ScramUpsertion::sha512(user.to_owned(), password.into());
+    admin().upsert_scram(&[upsertion]).await.remove(0).unwrap();
+    eventually("the broker shows the user", || async {
+        if has_password(user).await { Ok(()) } else { Err(format!("no {user}")) }
+    })
+    .await;
+}
+
 pub(crate) async fn gone(user: &str) {
     eventually("the user is gone", || async {
         let left = acls(user).await;
@@ -210,8 +221,7 @@ async fn a_service_that_leaves_loses_its_user_and_strangers_keep_theirs() {
     let (stranger, leaving) = (user(&world, "stranger"), user(&world, "notification"));
     let theirs = AclBinding::allow(Principal::user(&stranger), AclOperation::Read, ResourceKind::Topic, "x");
     admin().create_acls(std::slice::from_ref(&theirs)).await.remove(0).unwrap();
-    let password = ScramUpsertion::sha512(stranger.clone(), "secret".into());
-    admin().upsert_scram(&[password]).await.remove(0).unwrap();
+    meanwhile_create(&stranger, "secret").await;
     assert!(!acls(&leaving).await.is_empty());
 
     world.change(json!({"services": {"notification": {"enabled": false}}})).await;
@@ -294,7 +304,7 @@ async fn a_rotation_gives_new_passwords_and_rolls_the_pods() {
 async fn a_user_of_somebody_else_is_not_taken_over() {
     let world = world().await;
     let theirs = user(&world, "order");
-    admin().upsert_scram(&[ScramUpsertion::sha512(theirs.clone(), "theirs".into())]).await.remove(0).unwrap();
+    meanwhile_create(&theirs, "theirs").await;
 
     world.create(scram()).await;
 

@@ -90,8 +90,14 @@ async fn a_request_to_look_now_is_carried_out_and_acknowledged() {
     let world = World::with_settings(devcluster::testing::kafka().bootstrap(), quiet).await;
     world.create(json!({"partitions": 1})).await;
     world.ready().await;
-    world.meanwhile_configure(ConfigAlteration::of(world.topic_name()).set("retention.ms", "5")).await;
+    let drift = async |retention| {
+        let alteration = ConfigAlteration::of(world.topic_name()).set("retention.ms", retention);
+        world.meanwhile_configure(alteration).await;
+        // Brokers show it a little later than it is made.
+        world.overrides_become(&[("retention.ms", retention)]).await;
+    };
 
+    drift("5").await;
     world.annotate("orders", RECONCILE_NOW, "first").await;
     world.overrides_become(&[]).await;
     eventually("acknowledged", || async {
@@ -99,7 +105,7 @@ async fn a_request_to_look_now_is_carried_out_and_acknowledged() {
         if handled.as_deref() == Some("first") { Ok(()) } else { Err(format!("{handled:?}")) }
     })
     .await;
-    world.meanwhile_configure(ConfigAlteration::of(world.topic_name()).set("retention.ms", "6")).await;
+    drift("6").await;
     world.annotate("orders", RECONCILE_NOW, "second").await;
 
     world.overrides_become(&[]).await;
