@@ -73,13 +73,19 @@ lint: build-prerequisites
 check: lint ## Format, lints and pure tests: the fast part of `make test`
 	cargo test --locked -q -p contract -p domain
 
+# One after the other: side by side they are no sooner done, and orders miss their deadlines on a busy machine.
 .PHONY: test
-test: test-prerequisites lint test-services e2e ## Everything that CI runs
+test: test-prerequisites lint test-units test-services test-faults e2e ## Everything that CI runs
 
-# Always the whole workspace: another selection means other features of the dependencies, and builds them again.
+# Always the whole workspace, and tests and binaries together: another selection means other features of the
+# dependencies, and builds them again.
 .PHONY: test-binaries
 test-binaries: build-prerequisites
-	cargo test --locked --workspace --no-run
+	cargo build --locked --workspace --bins --tests
+
+.PHONY: test-units
+test-units: test-binaries ## Tests that need nothing beside them
+	cargo test --locked --workspace --lib
 
 # Most tests wait for brokers, databases and processes rather than for a core: twice as many at a time as the two cores
 # that they must do with.
@@ -88,13 +94,17 @@ TEST_THREADS ?= 4
 .PHONY: test-services
 test-services: test-prerequisites test-binaries ## Tests against a real broker, PostgreSQL, kube-apiserver and registry
 	RUST_TEST_THREADS=$(TEST_THREADS) $(DEVCLUSTER) with kafka,postgres,apiserver,registry -- \
-	  cargo test --locked --workspace --exclude e2e
+	  cargo test --locked --workspace --exclude e2e --exclude faults --test '*'
+
+.PHONY: test-faults
+test-faults: test-prerequisites test-binaries ## Each fault once: brokers, databases, networks and processes taken away under load
+	$(DEVCLUSTER) with registry -- cargo test --locked --workspace --test faults
 
 # Kind has a life cycle of its own.
 E2E_SUITES ?= --test cluster --test lifecycle
 
 .PHONY: e2e
-e2e: prerequisites test-binaries binaries ## The demo and the suites on a whole cluster, which it starts and removes
+e2e: prerequisites test-binaries ## The demo and the suites on a whole cluster, which it starts and removes
 	trap '$(DEVCLUSTER) --dir $(E2E_DIR) down' EXIT; export DEVCLUSTER_DIR=$(E2E_DIR); \
 	  $(DEVCLUSTER) --dir $(E2E_DIR) up && $(DEVCLUSTER) --dir $(E2E_DIR) load && $(DEMO) && \
 	  cargo test --locked --workspace $(E2E_SUITES) -- --test-threads=1
