@@ -90,7 +90,6 @@ async fn a_service_waits_for_its_registry_and_says_so() {
     let admin = format!("http://{}/readyz", config.admin_addr);
 
     let starting = tokio::spawn(Process::start(config, &[Service::Order], LogLevel::unmanaged()));
-    messaging::install_tls_provider();
     let client = reqwest::Client::new();
     eventually("readiness names the registry", async || {
         let answer = client.get(&admin).send().await.ok()?;

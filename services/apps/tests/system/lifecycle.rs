@@ -81,7 +81,12 @@ impl Binary {
 }
 
 impl Drop for Binary {
+    /// Ends the process; where the test has failed, with the rest of its log.
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let pid = self.child.id();
+            self.log.try_iter().for_each(|line| println!("process {pid}: {line}"));
+        }
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -93,7 +98,6 @@ async fn a_sigterm_lets_requests_finish_and_readiness_goes_first() {
     let mut binary = Binary::start(&realm, "1s");
     let admin = binary.address("probes and metrics");
     let http = binary.address("the order service is served");
-    messaging::install_tls_provider();
     let client = reqwest::Client::new();
     let status =
         async |path: &str| Some(client.get(format!("{admin}{path}")).send().await.ok()?.status().as_u16());
@@ -124,7 +128,6 @@ async fn all_with_an_order(realm: &Realm, correlation_id: &str) -> (Binary, Stri
     let variables = [("DATABASE_URL", realm.database_url.as_str()), ("LOG_LEVEL", "info,orders=debug")];
     let binary = Binary::role(realm, "all", &variables);
     let orders = format!("{}/api/v1/orders", binary.address("the order service is served"));
-    messaging::install_tls_provider();
     let client = reqwest::Client::new();
     let request = client.post(&orders).json(&full_order()).header("X-Correlation-Id", correlation_id);
     let accepted: Value = request.send().await.unwrap().json().await.unwrap();
@@ -205,7 +208,6 @@ async fn a_process_with_a_client_certificate_is_let_in_as_its_user() {
     let binary = Binary::role(&realm, "order", &variables);
 
     // Ready is who has joined its group.
-    messaging::install_tls_provider();
     let ready = format!("{}/readyz", binary.address("probes and metrics"));
     let is_ready = async || reqwest::get(&ready).await.ok()?.status().is_success().then_some(());
     eventually("the process is ready", is_ready).await;

@@ -1,7 +1,7 @@
 //! Hourly sales, end to end: the binary is killed again and again, and every order counts once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use contract::{
     Address, Contact, Currency, Envelope, Event, Money, OrderConfirmed, OrderDetails, OrderId, OrderItem,
@@ -19,11 +19,20 @@ use tokio_util::sync::CancellationToken;
 use crate::lifecycle::Binary;
 use crate::support::{Realm, System, eventually, short_order};
 
+/// When the first wave begins, at the start of an hour. Long ago, so that every hour is over; not longer, because a
+/// broker deletes records that are older than the topic's retention as soon as it looks.
+static OPENING: LazyLock<Timestamp> =
+    LazyLock::new(|| hour_of(Timestamp::now() - SignedDuration::from_hours(24)));
+
 const GRACE: SignedDuration = SignedDuration::from_mins(30);
 const WAVES: u32 = 5;
 const ORDERS_PER_WAVE: u32 = 400;
 
-/// A new order that was confirmed `minutes` after nine.
+fn hour_of(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second() / 3600 * 3600).unwrap()
+}
+
+/// A new order that was confirmed `minutes` after the opening.
 fn confirmed(number: u32, minutes: i64) -> Envelope {
     let item = |product: &str, quantity: u32, price: i64| OrderItem {
         product_id: product.parse().unwrap(),
@@ -51,7 +60,7 @@ fn confirmed(number: u32, minutes: i64) -> Envelope {
         steps: None,
     };
     let order_id = OrderId::new(uuid::Uuid::now_v7());
-    let at = "2026-03-20T09:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_mins(minutes);
+    let at = *OPENING + SignedDuration::from_mins(minutes);
     Envelope::new(OrderConfirmed { order_id, details }.into(), "sales".parse().unwrap(), at)
 }
 
@@ -116,7 +125,7 @@ fn by_hand(read: &[(i32, Envelope)]) -> (Sheet, usize) {
         let Event::OrderConfirmed(order) = &envelope.event else { panic!("{envelope:?}") };
         let latest = latest.entry(*partition).or_insert(envelope.timestamp);
         *latest = envelope.timestamp.max(*latest);
-        let hour = Timestamp::from_second(envelope.timestamp.as_second() / 3600 * 3600).unwrap();
+        let hour = hour_of(envelope.timestamp);
         if hour + SignedDuration::from_hours(1) + GRACE <= *latest {
             late += 1;
         } else if seen.insert(order.order_id) {
@@ -139,7 +148,8 @@ fn by_hand(read: &[(i32, Envelope)]) -> (Sheet, usize) {
 
 /// What the API answers, as a sheet.
 async fn shown(address: &str) -> Option<Sheet> {
-    let url = format!("{address}/api/v1/analytics/sales?from=2026-03-20T00:00:00Z&to=2026-03-21T00:00:00Z");
+    let (from, to) = (*OPENING - SignedDuration::from_hours(9), *OPENING + SignedDuration::from_hours(15));
+    let url = format!("{address}/api/v1/analytics/sales?from={from}&to={to}");
     let body: Value = reqwest::get(url).await.ok()?.json().await.ok()?;
     let mut sheet = Sheet::new();
     for hour in body["hours"].as_array()? {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use contract::{Address, Contact, Currency, Envelope, Event, Money, OrderDetails, OrderItem, Service, Topic};
 use devcluster::testing;
-use kafka_admin::{Admin, ConnectOptions, KafkaAdmin, Mode, NewTopic, TopicName};
+use kafka_admin::{Admin, ConnectOptions, KafkaAdmin, Mode, NewTopic, TopicName, TopicPartition};
 use messaging::{Codec, Delivery, Effects, HandleError, Handler, JsonCodec, KafkaConfig, Messaging, Metrics};
 use orders::config::{Cli, Command, Config};
 use orders::runtime::Process;
@@ -36,6 +36,8 @@ impl Realm {
 
     /// A realm with all topics, over a broker and a database that a test may take away.
     pub(crate) async fn over(bootstrap: &str, database_url: String) -> Self {
+        // Every test begins here, and asks by HTTP sooner or later.
+        messaging::install_tls_provider();
         let prefix = format!("{}-", testing::unique("t"));
         let realm = Self { prefix, bootstrap: bootstrap.to_owned(), database_url };
         realm.create_topics().await;
@@ -50,6 +52,15 @@ impl Realm {
         for created in admin.create_topics(&topics, Mode::Apply).await {
             created.unwrap();
         }
+        // A broker shows a partition before it takes records for it.
+        let partitions: Vec<TopicPartition> = topics
+            .iter()
+            .flat_map(|topic| (0..3).map(|partition| TopicPartition { topic: topic.name.clone(), partition }))
+            .collect();
+        eventually("all partitions are served", async || {
+            admin.end_offsets(&partitions).await.iter().all(Result::is_ok).then_some(())
+        })
+        .await;
     }
 
     /// The configuration of a process in this realm, on free ports.
@@ -179,7 +190,6 @@ impl System {
         let admin = format!("http://{}", process.admin_address());
         let (stop, stopped) = oneshot::channel::<()>();
         let process = tokio::spawn(process.run(async move { drop(stopped.await) }));
-        messaging::install_tls_provider();
         let client = reqwest::Client::new();
         let system = Self { http, admin, client, stop: Some(stop), process: Some(process) };
         eventually("the process is ready", async || {

@@ -237,7 +237,7 @@ fn admin(kafka: &KafkaConfig) -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", &kafka.bootstrap_servers).create().unwrap()
 }
 
-async fn create_topics(kafka: &KafkaConfig, topics: &[Topic], configs: &[(&str, &str)]) {
+pub(crate) async fn create_topics(kafka: &KafkaConfig, topics: &[Topic], configs: &[(&str, &str)]) {
     let names: Vec<String> =
         topics.iter().map(|topic| format!("{}{}", kafka.topic_prefix, topic.name())).collect();
     let new = |name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
@@ -248,14 +248,13 @@ async fn create_topics(kafka: &KafkaConfig, topics: &[Topic], configs: &[(&str, 
     for result in admin.create_topics(&topics, &AdminOptions::new()).await.unwrap() {
         result.unwrap();
     }
-    // A broker takes a moment to know of what was created, and refuses what is sent to it meanwhile.
-    eventually("the topics to be known", async || names.iter().all(|name| is_known(&admin, name))).await;
+    // A broker shows what was created before it takes records for it.
+    eventually("the topics to be served", async || names.iter().all(|name| is_served(&admin, name))).await;
 }
 
-fn is_known(admin: &AdminClient<DefaultClientContext>, topic: &str) -> bool {
-    let metadata =
-        tokio::task::block_in_place(|| admin.inner().fetch_metadata(Some(topic), DEADLINE)).unwrap();
-    metadata.topics().iter().all(|topic| topic.error().is_none() && !topic.partitions().is_empty())
+fn is_served(admin: &AdminClient<DefaultClientContext>, topic: &str) -> bool {
+    let ends = |partition| admin.inner().fetch_watermarks(topic, partition, DEADLINE).is_ok();
+    tokio::task::block_in_place(|| (0..PARTITIONS).all(ends))
 }
 
 fn read(mut config: ClientConfig, topic: &str, count: usize) -> Vec<OwnedMessage> {

@@ -15,8 +15,6 @@ use messaging::streams::{
 };
 use messaging::{Cause, Codec, ConsumerState, JsonCodec, KafkaConfig};
 use prometheus::Registry;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Message, OwnedMessage};
@@ -145,15 +143,8 @@ impl Brook {
         let kafka = KafkaConfig::plaintext(bootstrap, name, format!("{}.", testing::unique(name)));
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
-        let brook = Self { kafka, registry, metrics };
-        let admin: AdminClient<DefaultClientContext> = brook.client().create().unwrap();
-        let names = [INPUT, CHANGELOG, OUTPUT, DEAD_LETTERS].map(|topic| brook.topic(topic));
-        let topics: Vec<NewTopic<'_>> =
-            names.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
-        for result in admin.create_topics(&topics, &AdminOptions::new()).await.unwrap() {
-            result.unwrap();
-        }
-        brook
+        harness::create_topics(&kafka, &[INPUT, CHANGELOG, OUTPUT, DEAD_LETTERS], &[]).await;
+        Self { kafka, registry, metrics }
     }
 
     pub(crate) fn topic(&self, topic: Topic) -> String {
