@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::labels::{Component, PipelineId};
 use super::process::{Port, Process, processes};
 use super::secret::{
-    DATABASE_CA, DATABASE_URL, KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY, KAFKA_PASSWORD,
+    DATABASE_CA, DATABASE_URL, ISSUER_CA, KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY, KAFKA_PASSWORD,
     KAFKA_USERNAME, REGISTRY_CA, REGISTRY_PASSWORD, REGISTRY_USERNAME,
 };
 use super::workload::{KAFKA_DIR, TRUST_DIR, Workload};
@@ -223,8 +223,10 @@ fn folders(workload: &Workload) -> Vec<Folder> {
         access.kafka.certificate.iter().flat_map(|_| [KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY]);
     let database = access.database_ca.iter().map(|_| DATABASE_CA);
     let registry = access.registry_ca.iter().map(|_| REGISTRY_CA);
+    let issuer = access.issuer_ca.iter().map(|_| ISSUER_CA);
     let kafka = Folder { name: "kafka", path: KAFKA_DIR, keys: ca.chain(certificate).collect() };
-    let trust = Folder { name: "trust", path: TRUST_DIR, keys: database.chain(registry).collect() };
+    let trust =
+        Folder { name: "trust", path: TRUST_DIR, keys: database.chain(registry).chain(issuer).collect() };
     [kafka, trust].into_iter().filter(|folder| !folder.keys.is_empty()).collect()
 }
 

@@ -26,7 +26,8 @@ pub struct Port {
     pub number: i32,
 }
 
-const HTTP: Port = Port { name: "http", number: HTTP_PORT };
+/// Where the API of a service that has one answers.
+pub(super) const HTTP: Port = Port { name: "http", number: HTTP_PORT };
 const ADMIN: Port = Port { name: "admin", number: ADMIN_PORT };
 const EVENTS_ADMIN: Port = Port { name: "admin-events", number: EVENTS_ADMIN_PORT };
 
@@ -46,7 +47,7 @@ pub fn processes(workload: &Workload) -> Vec<Process> {
         Containers::Together => vec![Process {
             container: role,
             arguments: arguments(&[]),
-            http: workload.service.spec().has_api.then_some(HTTP),
+            http: workload.service.spec().has_api().then_some(HTTP),
             admin: ADMIN,
         }],
         Containers::Apart => vec![

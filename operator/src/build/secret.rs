@@ -50,6 +50,7 @@ fn data(workload: &Workload) -> BTreeMap<String, ByteString> {
     data.extend(access.kafka_ca.as_ref().map(|ca| entry(KAFKA_CA, ca)));
     data.extend(access.database_ca.as_ref().map(|ca| entry(DATABASE_CA, ca)));
     data.extend(access.registry_ca.as_ref().map(|ca| entry(REGISTRY_CA, ca)));
+    data.extend(access.issuer_ca.as_ref().map(|ca| entry(ISSUER_CA, ca)));
     data
 }
 
@@ -72,6 +73,8 @@ pub const KAFKA_CA: &str = "ca.crt";
 pub const DATABASE_CA: &str = "database-ca.crt";
 /// Key of the certificates of those that signed the schema registry's.
 pub const REGISTRY_CA: &str = "registry-ca.crt";
+/// Key of the certificates of those that signed the token issuer's.
+pub const ISSUER_CA: &str = "issuer-ca.crt";
 /// Key of the service's own certificate.
 pub const KAFKA_CERTIFICATE: &str = "tls.crt";
 /// Key of its private key.

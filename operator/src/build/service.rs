@@ -10,7 +10,7 @@ use super::workload::Workload;
 /// The Service of `workload`, if it answers HTTP; the others only talk through Kafka.
 #[must_use]
 pub fn maybe_build(id: &PipelineId, workload: &Workload) -> Option<Service> {
-    if !workload.service.spec().has_api {
+    if !workload.service.spec().has_api() {
         return None;
     }
     let component = Component::Service(workload.service);

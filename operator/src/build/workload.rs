@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use crate::crd::kafka_ref::{Mechanism, Protocol};
-use crate::crd::order_pipeline::{Containers, Profile};
+use crate::crd::order_pipeline::{Containers, IngressRoute, ParentRef, Profile};
 
 /// Where a service answers its API.
 pub const HTTP_PORT: i32 = 8080;
@@ -42,6 +42,8 @@ pub struct Workload {
     pub containers: Containers,
     /// CPU and memory of each container.
     pub resources: ResourceRequirements,
+    /// How its API is reached from outside the cluster, where it is.
+    pub exposure: Option<Exposure>,
     /// Its environment, as far as it is no secret.
     pub settings: BTreeMap<String, String>,
     /// Variables that the pipeline's author added.
@@ -61,6 +63,24 @@ pub struct Autoscaling {
     pub target_cpu: i32,
     /// Events that each pod may be behind on average, where that decides too.
     pub target_lag: Option<i64>,
+}
+
+/// How the API of a service is reached from outside the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exposure {
+    /// The names that callers use.
+    pub hosts: Vec<String>,
+    /// The way in.
+    pub entrance: Entrance,
+}
+
+/// The way into the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// An ingress controller.
+    Ingress(IngressRoute),
+    /// Gateways.
+    Gateways(Vec<ParentRef>),
 }
 
 /// What a service reads in Kafka, and as which group.
@@ -95,6 +115,8 @@ pub struct Access {
     pub registry_credentials: Option<Credentials>,
     /// The certificates of those that signed the schema registry's, where the system's trust store does not have them.
     pub registry_ca: Option<SecretString>,
+    /// The certificates of those that signed the token issuer's, where it checks tokens and they are known.
+    pub issuer_ca: Option<SecretString>,
 }
 
 /// As whom a service speaks to Kafka: nothing of it where the cluster does not ask.
@@ -159,8 +181,8 @@ impl Workload {
             add(of.certificate.expose_secret());
             add(of.key.expose_secret());
         }
-        let Access { kafka_ca, registry_ca, database_ca, .. } = &self.access;
-        for ca in [kafka_ca, registry_ca, database_ca].into_iter().flatten() {
+        let Access { kafka_ca, registry_ca, database_ca, issuer_ca, .. } = &self.access;
+        for ca in [kafka_ca, registry_ca, database_ca, issuer_ca].into_iter().flatten() {
             add(ca.expose_secret());
         }
         short_hex(&digest.finalize())

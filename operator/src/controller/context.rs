@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_admin::ConnectOptions;
+use kube::api::{ApiResource, DynamicObject};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client, Resource};
@@ -14,7 +15,7 @@ use super::error::Backoff;
 use super::events::Events;
 use super::owned::Owned;
 use super::pipeline::principals::{PrincipalRegistry, ServiceUsers};
-use super::pipeline::scaling::KedaOwners;
+use super::pipeline::unwatched::UnwatchedOwners;
 use super::secrets::Secrets;
 use super::strimzi::Strimzi;
 use super::superseded::Superseded;
@@ -76,7 +77,9 @@ pub struct Context {
     /// What belongs to pipelines.
     pub owned: Owned,
     /// Which pipelines may have objects of KEDA's.
-    pub keda_owners: KedaOwners,
+    pub keda_owners: UnwatchedOwners,
+    /// Which pipelines may have HTTPRoutes.
+    pub route_owners: UnwatchedOwners,
     /// What is known about the topics of each cluster.
     pub topics: TopicRegistry,
     /// What Strimzi says of its clusters, topics and users.
@@ -130,7 +133,8 @@ impl Context {
             clusters: Arc::new(clusters),
             secrets,
             owned: Owned::default(),
-            keda_owners: KedaOwners::default(),
+            keda_owners: UnwatchedOwners::default(),
+            route_owners: UnwatchedOwners::default(),
             topics: TopicRegistry::default(),
             strimzi,
             principals: PrincipalRegistry::default(),
@@ -151,6 +155,14 @@ impl Context {
         match &self.settings.namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
+        }
+    }
+
+    /// The same of a kind that is known at run time only.
+    pub fn watched_kind(&self, kind: &ApiResource) -> Api<DynamicObject> {
+        match &self.settings.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, kind),
+            None => Api::all_with(self.client.clone(), kind),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::outcome::jittered;
+use crate::crd::conditions::Explanation;
 
 /// A pass that could not be finished and is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +73,20 @@ impl Error {
             Self::Foreign { .. } => "ObjectNotOurs",
             Self::Encoding { .. } => "EncodingFailed",
         }
+    }
+
+    /// What to say of it where trying again is no use, since a person has to act: the API server will never take the
+    /// object, or it is somebody else's.
+    pub fn refusal(&self) -> Option<Explanation> {
+        let reason = match self {
+            Self::Kubernetes { source, .. } => match source.as_ref() {
+                kube::Error::Api(refusal) if matches!(refusal.code, 400 | 422) => "RefusedByKubernetes",
+                _ => return None,
+            },
+            Self::Foreign { .. } => self.reason(),
+            Self::Kafka { .. } | Self::Encoding { .. } => return None,
+        };
+        Some(Explanation::new(reason, self.chain()))
     }
 
     /// The error and all that caused it, in one line.

@@ -4,6 +4,7 @@
 
 mod access;
 mod database;
+mod gateway;
 mod saga;
 mod services;
 mod status;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use access::{AccessMode, AccessSpec};
 pub use database::{CloudNativePg, DatabaseServer, DatabaseSpec, SecretKeyRef};
+pub use gateway::{GatewaySpec, HttpRouteParents, IngressRoute, JwtSpec, ParentRef, RouteSpec};
 pub use saga::SagaSpec;
 pub use services::{Autoscaling, Containers, ServiceSettings};
 pub use status::{AccessStatus, DatabaseStatus, OrderPipelineStatus, PipelineSummary};
@@ -46,6 +48,7 @@ use super::reconcile_policy::ReconcilePolicy;
     validation = strimzi_access_rule(),
     validation = performed_steps_rule(),
     validation = in_sync_rule(),
+    validation = routed_services_rule(),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -112,6 +115,10 @@ pub struct OrderPipelineSpec {
     #[serde(default)]
     pub saga: SagaSpec,
 
+    /// Who may use the services' APIs, and how they are reached from outside the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewaySpec>,
+
     /// The image of the services, in place of the one this operator was released with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512), regex(pattern = IMAGE))]
@@ -168,6 +175,17 @@ fn performed_steps_rule() -> Rule {
     .message("saga.steps has a step whose service does not run; enable services.<step> or remove the step")
 }
 
+/// A route to a service that does not run leads nowhere.
+fn routed_services_rule() -> Rule {
+    Rule::new(
+        "!has(self.spec.gateway) || !has(self.spec.gateway.route) || self.spec.gateway.route.services.all(name, \
+         name in self.spec.services && self.spec.services[name].enabled)",
+    )
+    .message(
+        "gateway.route.services names a service that does not run; enable it under services or leave it out of the route",
+    )
+}
+
 /// With more in-sync replicas demanded than a topic has, nothing could be written to it. Values are any string; what
 /// is no number the broker refuses.
 fn in_sync_rule() -> Rule {
@@ -214,7 +232,7 @@ fn strimzi_access_rule() -> Rule {
 
 /// Without an API there is only one part.
 fn apart_rule() -> Rule {
-    let with_api = Service::ALL.iter().filter(|service| service.spec().has_api);
+    let with_api = Service::ALL.iter().filter(|service| service.spec().has_api());
     let names: Vec<&str> = with_api.map(|service| service.name()).collect();
     let rule = "self.all(name, !has(self[name].containers) || self[name].containers != 'Apart' || name in";
     Rule::new(format!("{rule} ['{}'])", names.join("', '"))).message(Message::Message(format!(

@@ -29,6 +29,46 @@ use crate::world::World;
     json!({"spec": {"events": {"schemaRegistry": {"url": "http://registry", "caSecretRef": {"name": "ca"}}}}}),
     "events.schemaRegistry.caSecretRef is used with an https:// url only"
 )]
+#[case::two_ways_in(
+    json!({"spec": {"gateway": {"route": {
+        "hosts": ["a.example"], "ingress": {}, "httpRoute": {"parentRefs": [{"name": "public"}]}
+    }}}}),
+    "gateway.route must name exactly one of ingress and httpRoute"
+)]
+#[case::no_way_in(
+    json!({"spec": {"gateway": {"route": {"hosts": ["a.example"]}}}}),
+    "gateway.route must name exactly one of ingress and httpRoute"
+)]
+#[case::a_way_to_nobody(
+    json!({"spec": {"gateway": {"route": {"hosts": ["a.example"], "services": ["payment"], "ingress": {}}}}}),
+    "gateway.route.services names a service that does not run"
+)]
+#[case::a_way_to_no_api(
+    json!({"spec": {"gateway": {"route": {"hosts": ["a.example"], "services": ["notification"], "ingress": {}}}}}),
+    "gateway.route.services names one that has no API; these have: order, inventory, payment, shipping, order-analytics"
+)]
+#[case::no_host(
+    json!({"spec": {"gateway": {"route": {"hosts": ["https://a.example"], "ingress": {}}}}}),
+    "spec.gateway.route.hosts[0]"
+)]
+#[case::an_annotation_of_the_operators(
+    json!({"spec": {"gateway": {"route": {
+        "hosts": ["a.example"], "ingress": {"annotations": {"orderpipeline.dev/applied-hash": "0"}}
+    }}}}),
+    "gateway.route.ingress.annotations has one of the operator's own"
+)]
+#[case::an_issuer_with_a_password(
+    json!({"spec": {"gateway": {"jwt": {"issuer": "https://ada:hunter2@login.example"}}}}),
+    "spec.gateway.jwt.issuer"
+)]
+#[case::audiences_in_one_text(
+    json!({"spec": {"gateway": {"jwt": {"issuer": "https://login.example", "audiences": ["a,b"]}}}}),
+    "spec.gateway.jwt.audiences[0]"
+)]
+#[case::authority_of_an_issuer_without_tls(
+    json!({"spec": {"gateway": {"jwt": {"issuer": "http://login.example", "caSecretRef": {"name": "ca"}}}}}),
+    "gateway.jwt.caSecretRef is used with https:// only"
+)]
 #[case::no_duration_at_all(json!({"spec": {"saga": {"stepTimeout": "0s"}}}), "must be a duration such as 30s, 12h or 7d")]
 #[case::step_without_service(
     json!({"spec": {"saga": {"steps": ["inventory", "payment"]}}}),

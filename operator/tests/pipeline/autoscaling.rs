@@ -8,7 +8,6 @@ use kafka_admin::{Admin, KafkaAdmin, TopicName, TopicPartition};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use operator::build::scaled_object::ScaledObject;
-use operator::crd::{OrderPipeline, RECONCILE_NOW};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -83,14 +82,6 @@ async fn told(world: &World, expected: impl Fn(&str) -> bool) {
     .await;
 }
 
-/// Has the pipeline looked at now.
-async fn look(world: &World) {
-    let annotation =
-        json!({"metadata": {"annotations": {RECONCILE_NOW: jiff::Timestamp::now().to_string()}}});
-    let api: Api<OrderPipeline> = world.api();
-    api.patch("shop", &PatchParams::default(), &Patch::Merge(annotation)).await.unwrap();
-}
-
 /// Names of the autoscalers: Kubernetes' own, and KEDA's.
 async fn autoscalers(world: &World) -> (Vec<String>, Vec<String>) {
     (world.names::<HorizontalPodAutoscaler>().await, world.names::<ScaledObject>().await)
@@ -108,11 +99,7 @@ async fn scaled_by_keda(world: &World) {
 }
 
 async fn scaled_by_cpu(world: &World) {
-    eventually("the HorizontalPodAutoscaler", || async {
-        let found = world.names::<HorizontalPodAutoscaler>().await;
-        if found == ["shop-order"] { Ok(()) } else { Err(format!("{found:?}")) }
-    })
-    .await;
+    world.names_become::<HorizontalPodAutoscaler>(&["shop-order"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,7 +111,7 @@ async fn keda_decides_on_the_pods_for_as_long_as_it_is_there() {
     scaled_by_cpu(&world).await;
 
     install_keda(&world.client).await;
-    look(&world).await;
+    world.look().await;
     scaled_by_keda(&world).await;
     told(&world, |message| !message.contains("by CPU alone")).await;
     // What KEDA's autoscaler does.
@@ -138,7 +125,7 @@ async fn keda_decides_on_the_pods_for_as_long_as_it_is_there() {
     world.reason("AllReady").await;
     let order: Deployment = world.api().get("shop-order").await.unwrap();
     remove_keda(&world.client).await;
-    look(&world).await;
+    world.look().await;
     scaled_by_cpu(&world).await;
 
     assert!(without.contains("by CPU alone") && without.contains("shop-order"), "{without}");
@@ -183,7 +170,7 @@ async fn keda_is_told_what_its_kinds_can_hold_and_a_second_look_writes_nothing()
     let authentication = authentication.get("shop-order").await.unwrap();
     let writes = world.writes();
 
-    look(&world).await;
+    world.look().await;
     world.change(json!({"services": {"order": {"autoscaling": {"maxReplicas": 6}}}})).await;
     eventually("the change", || async {
         let scaled = keda(&world.client, &world.namespace, "ScaledObject").get("shop-order").await.unwrap();

@@ -12,7 +12,7 @@ use crate::world::{World, eventually};
 
 /// Every field, by JSON pointer, and those of [`values`] that are not wrong there. To leave out what may be left out
 /// never is, in a map neither: the apiserver drops a null. Variables may have any name that Kubernetes takes.
-const FIELDS: [(&str, &str); 71] = [
+const FIELDS: [(&str, &str); 87] = [
     ("/spec/profile", "[null]"),
     ("/spec/kafka", "[]"),
     ("/spec/kafka/bootstrap", "[]"),
@@ -81,6 +81,22 @@ const FIELDS: [(&str, &str); 71] = [
     ("/spec/saga/stepTimeout", "[null]"),
     ("/spec/saga/notificationTimeout", "[null]"),
     ("/spec/saga/deliveryTimeout", "[null]"),
+    ("/spec/gateway", "[null, {}]"),
+    ("/spec/gateway/jwt", "[null]"),
+    ("/spec/gateway/jwt/issuer", "[]"),
+    ("/spec/gateway/jwt/audiences", r#"[null, [], ["a"]]"#),
+    ("/spec/gateway/jwt/jwksUrl", "[null]"),
+    ("/spec/gateway/jwt/caSecretRef", "[null]"),
+    ("/spec/gateway/route", "[null]"),
+    ("/spec/gateway/route/hosts", r#"[["a"]]"#),
+    ("/spec/gateway/route/services", "[]"),
+    ("/spec/gateway/route/ingress", "[{}]"),
+    ("/spec/gateway/route/ingress/className", "[null]"),
+    ("/spec/gateway/route/ingress/tlsSecretName", "[null]"),
+    ("/spec/gateway/route/ingress/annotations", r#"[null, {}, {"a": "b"}, {"": null}]"#),
+    ("/spec/gateway/route/httpRoute", "[null]"),
+    ("/spec/gateway/route/httpRoute/parentRefs", "[]"),
+    ("/spec/gateway/route/httpRoute/parentRefs/0", "[]"),
     ("/spec/image", "[null]"),
     ("/spec/reconcilePolicy", "[null]"),
     ("/spec/suspend", "[null, true]"),
@@ -175,6 +191,18 @@ fn contradictions() -> Vec<(&'static str, Value)> {
         ("/spec/saga/steps", json!(["packing"])),
         ("/spec/saga/steps", json!(["inventory", "inventory"])),
         ("/spec/saga/steps", json!(["payment", "inventory"])),
+        ("/spec/gateway/jwt/issuer", json!("login.example")),
+        ("/spec/gateway/jwt/issuer", json!("https://ada:hunter2@login.example")),
+        ("/spec/gateway/jwt/issuer", json!("https://login.example:99999")),
+        ("/spec/gateway/jwt/jwksUrl", json!("https://login.example:keys/all")),
+        ("/spec/gateway/jwt/audiences", json!(["a,b"])),
+        ("/spec/gateway/jwt/caSecretRef", json!({"name": "nobody"})),
+        ("/spec/gateway/route/hosts", json!(["a.example", "a.example"])),
+        ("/spec/gateway/route/hosts", json!(["*.*.example"])),
+        ("/spec/gateway/route/services", json!(["order"])),
+        ("/spec/gateway/route/services", json!(["notification"])),
+        ("/spec/gateway/route/ingress/annotations", json!({"a b": "c"})),
+        ("/spec/gateway/route/ingress/annotations", json!({"orderpipeline.dev/owner": "me"})),
         ("/spec/image", json!("registry.example/orders:1 .0")),
     ]);
     all
@@ -210,6 +238,11 @@ fn pipeline(world: &World, name: &str, field: &str, value: &Value) -> Value {
             json!({"url": "https://registry.example", "secretRef": {"name": "kafka-login"}}),
         ),
         ("/spec/services/shipping/", json!({"enabled": false, "autoscaling": {"maxReplicas": 2}})),
+        ("/spec/gateway/jwt/", json!({"issuer": "https://login.example"})),
+        (
+            "/spec/gateway/route/",
+            json!({"hosts": ["a.example"], "services": ["order-analytics"], "ingress": {}}),
+        ),
     ];
     for (place, rest) in rest {
         if field.starts_with(place) {
@@ -218,6 +251,9 @@ fn pipeline(world: &World, name: &str, field: &str, value: &Value) -> Value {
     }
     if field.starts_with("/spec/database/cloudNativePG/") {
         pipeline["spec"]["database"] = json!({});
+    }
+    if field.starts_with("/spec/gateway/route/httpRoute/") {
+        put(&mut pipeline, "/spec/gateway/route/ingress", Value::Null);
     }
     put(&mut pipeline, field, value.clone());
     pipeline

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kafka_admin::{ConnectOptions, SaslCredentials, SaslMechanism, Security, TlsOptions};
 use operator::build::autoscaler::{Autoscaler, Keda};
 use operator::build::labels::PipelineId;
+use operator::build::route::Route;
 use operator::build::workload::{Credentials, KafkaIdentity};
 use operator::controller::clusters::Connection;
 use operator::controller::endpoint::endpoint;
@@ -38,6 +39,7 @@ fn secret(name: &str, data: &[(&str, &str)]) -> (String, Arc<Contents>) {
 fn secrets() -> Secrets {
     Secrets::from([
         secret("registry-login", &[("user", "shop"), ("pass", "registry-password")]),
+        secret("login-ca", &[("ca.crt", "-----BEGIN CERTIFICATE-----")]),
         secret("database-ca", &[("ca.crt", "-----BEGIN CERTIFICATE-----")]),
         secret("registry-ca", &[("authority.crt", "-----BEGIN CERTIFICATE-----")]),
         secret(
@@ -99,10 +101,18 @@ fn flatten(plan: Plan) -> Vec<Value> {
         all.extend([json(&objects.service_account), json(&objects.config_map)]);
         all.extend([json(&objects.network_policy), json(&objects.deployment)]);
         all.extend(objects.address.iter().map(json));
+        all.extend(objects.route.iter().map(route));
         all.extend(objects.disruption_budget.iter().map(json));
         all.extend(objects.autoscaler.iter().flat_map(autoscaler));
     }
     all
+}
+
+fn route(route: &Route) -> Value {
+    match route {
+        Route::Ingress(ingress) => json(ingress),
+        Route::Http(route) => json(route),
+    }
 }
 
 fn autoscaler(autoscaler: &Autoscaler) -> Vec<Value> {

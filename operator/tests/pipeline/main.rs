@@ -18,6 +18,7 @@ mod corpus;
 mod crashes;
 #[path = "../support/fuse.rs"]
 mod fuse;
+mod gateway;
 mod golden;
 mod held;
 mod histories;
@@ -27,6 +28,7 @@ mod kstatus_library;
 mod lifecycle;
 mod peers;
 mod planned;
+mod played;
 mod reads;
 mod refused;
 #[path = "../support/rights.rs"]

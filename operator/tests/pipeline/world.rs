@@ -1,5 +1,4 @@
-//! A namespace of one's own on the shared apiserver, with the operator looking after it, and the parts of
-//! Kubernetes' controllers that the tests play.
+//! A namespace of one's own on the shared apiserver, with the operator looking after it.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -14,17 +13,16 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kafka_admin::{Admin, ConnectOptions, KafkaAdmin, TopicName};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::Store;
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use operator::controller::context::Context;
 use operator::crd::conditions::{self, ConditionType};
-use operator::crd::{KafkaTopic, KafkaTopicStatus, OrderPipeline};
-use serde::Serialize;
+use operator::crd::{KafkaTopic, KafkaTopicStatus, OrderPipeline, RECONCILE_NOW};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -134,6 +132,13 @@ impl World {
         self.api().patch("shop", &PatchParams::default(), &patch).await.unwrap()
     }
 
+    /// Has the pipeline looked at now.
+    pub(crate) async fn look(&self) {
+        let now = json!({"metadata": {"annotations": {RECONCILE_NOW: jiff::Timestamp::now().to_string()}}});
+        let api: Api<OrderPipeline> = self.api();
+        api.patch("shop", &PatchParams::default(), &Patch::Merge(now)).await.unwrap();
+    }
+
     /// A pipeline that is Ready.
     pub(crate) async fn ready(&self) {
         self.create(json!({})).await;
@@ -191,6 +196,18 @@ impl World {
         self.api::<K>().list(&labels).await.unwrap().items.iter().map(ResourceExt::name_any).collect()
     }
 
+    /// Waits until these are the names of all objects of a kind that belong to the pipeline.
+    pub(crate) async fn names_become<K>(&self, expected: &[&str])
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        eventually(&format!("{} {expected:?}", K::plural(&())), || async {
+            let found = self.names::<K>().await;
+            if found == expected { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+    }
+
     /// Versions of all objects that belong to the pipeline, and its own.
     pub(crate) async fn versions(&self) -> BTreeMap<String, String> {
         let mut versions = BTreeMap::new();
@@ -203,6 +220,7 @@ impl World {
         self.add_versions::<Service>(&mut versions).await;
         self.add_versions::<NetworkPolicy>(&mut versions).await;
         self.add_versions::<PodDisruptionBudget>(&mut versions).await;
+        self.add_versions::<Ingress>(&mut versions).await;
         self.add_versions::<HorizontalPodAutoscaler>(&mut versions).await;
         self.add_versions::<OrderPipeline>(&mut versions).await;
         versions
@@ -235,39 +253,6 @@ impl World {
         String::from_utf8(secret.data.unwrap()[key].0.clone()).unwrap()
     }
 
-    /// What the Job's controller does when its pod ends: `Complete` or `Failed`.
-    pub(crate) async fn finish_job(&self, end: &str) {
-        let jobs = self.names::<Job>().await;
-        let [job] = jobs.as_slice() else { panic!("there should be one Job, there are {jobs:?}") };
-        self.end_job(job, end).await;
-    }
-
-    /// The same of the Job of this name.
-    pub(crate) async fn end_job(&self, job: &str, end: &str) {
-        let before = if end == "Complete" { "SuccessCriteriaMet" } else { "FailureTarget" };
-        let condition = |kind: &str| {
-            json!({"type": kind, "status": "True", "reason": "BackoffLimitExceeded", "message": "played by the test",
-                   "lastProbeTime": "2026-01-01T00:00:00Z", "lastTransitionTime": "2026-01-01T00:00:00Z"})
-        };
-        let mut status = json!({
-            "startTime": "2026-01-01T00:00:00Z", "conditions": [condition(before), condition(end)]
-        });
-        if end == "Complete" {
-            status["completionTime"] = "2026-01-01T00:00:01Z".into();
-            status["succeeded"] = 1.into();
-        }
-        self.patch_status::<Job>(job, status).await;
-    }
-
-    /// The same, once the Job was made.
-    pub(crate) async fn finish_job_when_there(&self) {
-        eventually("the Job", || async {
-            if self.names::<Job>().await.is_empty() { Err("none".to_owned()) } else { Ok(()) }
-        })
-        .await;
-        self.finish_job("Complete").await;
-    }
-
     /// Waits until the pipeline says that a topic cannot be had; answers with the message.
     pub(crate) async fn topics_trouble(&self) -> String {
         eventually("trouble with topics", || async {
@@ -278,48 +263,6 @@ impl World {
             }
         })
         .await
-    }
-
-    /// What the Deployments' controller does when all pods are there.
-    pub(crate) async fn roll_out(&self) {
-        for deployment in self.api::<Deployment>().list(&ListParams::default()).await.unwrap() {
-            let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap();
-            let status = json!({
-                "observedGeneration": deployment.metadata.generation, "replicas": replicas,
-                "updatedReplicas": replicas, "readyReplicas": replicas, "availableReplicas": replicas
-            });
-            self.patch_status::<Deployment>(&deployment.name_any(), status).await;
-        }
-    }
-
-    async fn patch_status<K>(&self, name: &str, status: Value)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + Debug
-            + Serialize,
-    {
-        let patch = Patch::Merge(json!({ "status": status }));
-        match self.api::<K>().patch_status(name, &PatchParams::default(), &patch).await {
-            Ok(_) => {}
-            // The operator has removed it meanwhile.
-            Err(kube::Error::Api(refusal)) if refusal.is_not_found() => {}
-            Err(error) => panic!("{name}: {error}"),
-        }
-    }
-
-    /// What the garbage collector does after the pipeline was deleted: it goes on until nothing is left, because a
-    /// pass that was under way may still have made an object.
-    pub(crate) async fn collect_garbage(&self) {
-        eventually("topic objects are gone", || async {
-            let left = self.names::<KafkaTopic>().await;
-            for topic in &left {
-                self.api::<KafkaTopic>().delete(topic, &DeleteParams::default()).await.ok();
-            }
-            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
-        })
-        .await;
     }
 
     /// Creates a `KafkaTopic` besides the pipeline's, for a topic of its name with the prefix.

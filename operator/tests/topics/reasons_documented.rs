@@ -67,7 +67,7 @@ fn every_reason_and_event_of_topics_is_documented() {
     reasons.extend(told_by_the_controller_of_topics());
 
     // Of the end of an object, what is done, and what only pipelines meet.
-    let not_told = ["Deleted", "Delete", "Recreate", "ObjectNotOurs"];
+    let not_told = ["Deleted", "Delete", "Recreate", "ObjectNotOurs", "RefusedByKubernetes"];
     assert_documented(&topics_page(), reasons, &not_told);
 }
 

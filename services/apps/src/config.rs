@@ -2,6 +2,7 @@
 //! flag). Parsed and validated as a whole before the first connection is made, and logged at start; secrets
 //! are read from the environment only and never shown.
 
+mod jwt;
 mod kafka;
 mod parse;
 
@@ -17,6 +18,7 @@ use domain::hold::HoldTerms;
 use domain::saga::{SagaConfig, Timeouts};
 use secrecy::SecretString;
 
+pub use self::jwt::JwtConfig;
 pub use self::kafka::{KafkaConfig, SecurityProtocol};
 use self::parse::{duration, listed, log_filter, step};
 use crate::events::EventsConfig;
@@ -86,6 +88,9 @@ pub struct Config {
     /// How this process stops.
     #[command(flatten)]
     pub drain: DrainConfig,
+    /// Whose tokens the public API asks for.
+    #[command(flatten)]
+    pub jwt: JwtConfig,
     /// What is logged: a level, or directives such as `info,orders=debug`.
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = log_filter)]
     pub log_level: String,
@@ -311,8 +316,9 @@ impl Config {
     pub fn validate(&self, services: &[Service]) -> Result<(), InvalidConfig> {
         self.kafka.connection("")?;
         self.events.registry()?;
+        self.jwt.trust()?;
 
-        if let Some(whole) = services.iter().find(|service| !service.spec().has_api)
+        if let Some(whole) = services.iter().find(|service| !service.spec().has_api())
             && self.parts != ServiceParts::All
         {
             let reason = format!("must be all: the {whole} service has no API, and so no parts");

@@ -1,4 +1,4 @@
-//! The HTTP layer every public API shares: correlation ids, problem details for every refusal, body limit,
+//! The HTTP layer every public API shares: correlation ids, problem details for every refusal, tokens, body limit,
 //! time limit, request metrics, and a server that stops without breaking a request.
 
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use contract::{CorrelationId, Service};
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::auth::{self, Guard};
 use crate::problem::{Fault, Kind, Problem};
 
 /// Name of the header that carries the correlation id, in both directions.
@@ -56,15 +57,17 @@ impl Metrics {
     }
 }
 
-/// Wraps the routes of one service in everything they share.
-pub fn public(service: Service, routes: Router, metrics: &Metrics) -> Router {
+/// Wraps the routes of one service in everything they share. The guard, if there is one, is inside what counts and
+/// marks requests, so that those it refuses are found and counted as well.
+pub fn public(service: Service, routes: Router, metrics: &Metrics, guard: Option<&Guard>) -> Router {
     let metered = Metered { service: service.name(), latency: metrics.latency.clone() };
-    routes
+    let routes = routes
         .fallback(|| async { Problem::new(Kind::NotFound, "no resource has this path") })
         .method_not_allowed_fallback(|| async {
             Problem::new(Kind::MethodNotAllowed, "this resource does not know the method")
         })
-        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES));
+    auth::guarded(routes, guard)
         .layer(from_fn(limit_time))
         .layer(from_fn_with_state(metered, measure))
         .layer(from_fn(correlate))
@@ -138,7 +141,11 @@ fn complete(response: Response, path: &str, correlation_id: &str) -> Response {
             None => return response,
         },
     };
-    problem.body(Some(path), Some(correlation_id)).into_response_of(problem.kind)
+    let mut complete = problem.body(Some(path), Some(correlation_id)).into_response_of(problem.kind);
+    if let Some(challenge) = response.headers().get(header::WWW_AUTHENTICATE) {
+        complete.headers_mut().insert(header::WWW_AUTHENTICATE, challenge.clone());
+    }
+    complete
 }
 
 /// The problem behind a refusal that axum wrote without asking us.

@@ -13,12 +13,14 @@
 //! | [`order_analytics`] | counts the sales of each hour |
 //! | [`config`], [`events`], [`telemetry`], [`runtime`] | from environment to running process and back |
 //! | [`admin`], [`health`] | probes, metrics, log level |
+//! | [`auth`] | who may use the public APIs |
 //! | [`http`], [`problem`], [`body`], [`amount`] | what every public API shares |
 //! | [`provider`] | how payment and shipping ask somebody outside |
 //! | [`prepare_database`] | one database and one role per service |
 
 pub mod admin;
 pub mod amount;
+pub mod auth;
 pub mod body;
 pub mod config;
 pub mod database;

@@ -68,6 +68,8 @@ pub enum Kind {
     Malformed,
     /// The request was read, and some of its fields are at fault.
     Invalid,
+    /// The caller must show a token, and did not show a good one.
+    Unauthorized,
     /// Nothing lives at this address.
     NotFound,
     /// The address exists, but not with this method.
@@ -93,6 +95,7 @@ impl Kind {
         match self {
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed-request", "The request cannot be read"),
             Self::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-fields", "Some fields are invalid"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid token is needed"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is nothing here"),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "This method is not allowed here")

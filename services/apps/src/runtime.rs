@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Exposition};
+use crate::auth::Guard;
 use crate::config::{Config, ServiceParts};
 use crate::database;
 use crate::health::{self, Check, Health, Phase};
@@ -54,6 +55,7 @@ pub struct Start {
     messaging_metrics: messaging::Metrics,
     streams_metrics: streams::Metrics,
     http_metrics: http::Metrics,
+    guard: Option<Guard>,
     /// Several services in this process: each has its own port and database.
     together: bool,
 }
@@ -104,6 +106,7 @@ impl Process {
             messaging_metrics: messaging::Metrics::register(exposition.registry())?,
             streams_metrics: streams::Metrics::register(exposition.registry())?,
             http_metrics: http::Metrics::register(exposition.registry())?,
+            guard: config.jwt.trust()?.map(|trust| Guard::new(&trust)).transpose()?,
             together: services.len() > 1,
             config: config.clone(),
             health: health.clone(),
@@ -309,7 +312,7 @@ impl Start {
         }
         let listener = bind(address).await?;
         let address = listener.local_addr()?;
-        let routes = http::public(service, routes, &self.http_metrics);
+        let routes = http::public(service, routes, &self.http_metrics, self.guard.as_ref());
         let serving = http::serve(listener, routes, front.stop.clone());
         front.spawn(format!("{service}: http"), async move { Ok(serving.await?) });
         tracing::info!(address = %address, "the {service} service is served at {address}");

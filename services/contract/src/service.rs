@@ -82,10 +82,19 @@ pub struct ServiceSpec {
     pub has_database: bool,
     /// Its HTTP port when it runs on a developer's machine beside the others.
     pub dev_port: u16,
-    /// Whether it serves a business API beside the health and metrics endpoints that all have.
-    pub has_api: bool,
+    /// What the paths of its business API begin with; none where it has no API beside the health and metrics endpoints
+    /// that all have.
+    pub api_paths: &'static [&'static str],
     /// The step of the saga that it performs.
     pub saga_step: Option<Step>,
+}
+
+impl ServiceSpec {
+    /// Whether it serves a business API beside the health and metrics endpoints that all have.
+    #[must_use]
+    pub const fn has_api(&self) -> bool {
+        !self.api_paths.is_empty()
+    }
 }
 
 impl Service {
@@ -223,7 +232,7 @@ const ORDER: ServiceSpec = ServiceSpec {
     reads_back: &[],
     has_database: true,
     dev_port: 8081,
-    has_api: true,
+    api_paths: &["/api/v1/orders", "/api/orders"],
     saga_step: None,
 };
 
@@ -240,7 +249,7 @@ const INVENTORY: ServiceSpec = ServiceSpec {
     reads_back: &[],
     has_database: true,
     dev_port: 8082,
-    has_api: true,
+    api_paths: &["/api/v1/inventory"],
     saga_step: Some(Step::Inventory),
 };
 
@@ -251,7 +260,7 @@ const PAYMENT: ServiceSpec = ServiceSpec {
     reads_back: &[],
     has_database: true,
     dev_port: 8086,
-    has_api: true,
+    api_paths: &["/api/v1/payments"],
     saga_step: Some(Step::Payment),
 };
 
@@ -274,7 +283,7 @@ const SHIPPING: ServiceSpec = ServiceSpec {
     reads_back: &[],
     has_database: true,
     dev_port: 8083,
-    has_api: true,
+    api_paths: &["/api/v1/shipments"],
     saga_step: Some(Step::Shipping),
 };
 
@@ -285,7 +294,7 @@ const NOTIFICATION: ServiceSpec = ServiceSpec {
     reads_back: &[],
     has_database: true,
     dev_port: 8084,
-    has_api: false,
+    api_paths: &[],
     saga_step: None,
 };
 
@@ -296,99 +305,9 @@ const ORDER_ANALYTICS: ServiceSpec = ServiceSpec {
     reads_back: &[Topic::AnalyticsSales, Topic::OrderAnalyticsChangelog],
     has_database: false,
     dev_port: 8091,
-    has_api: true,
+    api_paths: &["/api/v1/analytics"],
     saga_step: None,
 };
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn every_topic_is_produced_by_exactly_one_service() {
-        for topic in Topic::ALL {
-            let producers: Vec<_> =
-                Service::ALL.iter().filter(|service| service.spec().produces.contains(topic)).collect();
-            assert_eq!(producers.len(), 1, "{topic} is produced by {producers:?}");
-        }
-    }
-
-    #[test]
-    fn every_service_has_its_own_dead_letters_and_never_reads_them() {
-        let topics: BTreeSet<Topic> =
-            Service::ALL.iter().map(|service| service.dead_letter_topic()).collect();
-        let dead: BTreeSet<Topic> =
-            Topic::ALL.iter().copied().filter(|topic| topic.is_dead_letter()).collect();
-
-        assert_eq!(topics, dead);
-        for service in Service::ALL {
-            let spec = service.spec();
-            assert!(spec.produces.contains(&service.dead_letter_topic()), "{service}");
-            assert!(spec.consumes.iter().all(|topic| !topic.is_dead_letter()), "{service}");
-            assert_eq!(service.dead_letter_topic().name(), format!("{service}.dlt"));
-        }
-    }
-
-    #[test]
-    fn names_are_the_same_everywhere() {
-        for service in Service::ALL {
-            assert_eq!(service.to_string(), service.name());
-            assert_eq!(service.name().parse(), Ok(*service));
-            assert_eq!(serde_json::to_value(service).unwrap(), service.name());
-        }
-        assert_eq!(Service::Order.consumer_group("dev-"), "dev-order-service-group");
-    }
-
-    #[test]
-    fn a_step_leads_to_the_service_that_performs_it_and_back() {
-        for step in Step::ALL {
-            let spec = step.service().spec();
-            assert_eq!(spec.saga_step, Some(*step));
-            assert!(spec.produces.contains(&step.success()), "{step}");
-        }
-    }
-
-    #[test]
-    fn a_step_begins_with_the_success_of_the_one_before() {
-        let full = Step::ALL;
-
-        assert_eq!(Step::Inventory.trigger(full), Some(Topic::OrdersCreated));
-        assert_eq!(Step::Shipping.trigger(full), Some(Topic::PaymentsCaptured));
-        assert_eq!(
-            Step::Shipping.trigger(&[Step::Inventory, Step::Shipping]),
-            Some(Topic::InventoryReserved)
-        );
-        assert_eq!(Step::Payment.trigger(&[Step::Inventory]), None);
-    }
-
-    #[test]
-    fn a_service_reads_what_its_place_in_the_saga_asks_for() {
-        use Topic::*;
-        let payment = |steps: &[Step]| Service::Payment.subscriptions(steps);
-
-        assert_eq!(payment(Step::ALL), [InventoryReserved, OrdersCancelled]);
-        assert_eq!(payment(&[Step::Payment]), [OrdersCreated, OrdersCancelled]);
-        assert_eq!(payment(&[Step::Inventory]), [OrdersCancelled]);
-        assert_eq!(
-            Service::Shipping.subscriptions(Step::ALL),
-            [PaymentsCaptured, OrdersConfirmed, OrdersCancelled]
-        );
-        assert_eq!(
-            Service::Order.subscriptions(&[Step::Inventory]),
-            [InventoryReserved, InventoryFailed, InventoryReleased, NotificationsSent]
-        );
-        assert_eq!(Service::Notification.subscriptions(Step::ALL), Service::Notification.spec().consumes);
-    }
-
-    #[test]
-    fn a_steps_service_may_read_whatever_can_trigger_it() {
-        for steps in [&[Step::Inventory][..], &[Step::Payment], &[Step::Shipping], Step::ALL] {
-            for step in steps {
-                let trigger = step.trigger(steps).expect("the step is among them");
-                assert!(step.service().subscriptions(steps).contains(&trigger), "{step} of {steps:?}");
-            }
-        }
-    }
-}
+mod tests;

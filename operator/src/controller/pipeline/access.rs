@@ -84,6 +84,7 @@ pub struct PipelineAccess {
 
 const REGISTRY: &str = "events.schemaRegistry.secretRef";
 const REGISTRY_TRUST: &str = "events.schemaRegistry.caSecretRef";
+const ISSUER_TRUST: &str = "gateway.jwt.caSecretRef";
 
 /// The names of the Secrets that the pipeline's spec refers to, those for Kafka left out
 /// ([`endpoint::secrets`](crate::controller::endpoint::secrets)).
@@ -93,7 +94,8 @@ pub fn referenced(pipeline: &crate::crd::OrderPipelineSpec) -> impl Iterator<Ite
     let ca = registry.filter_map(|registry| registry.ca_secret_ref.as_ref()).map(|from| &from.name);
     let database = [pipeline.database.admin_url().name].into_iter();
     let database = database.chain(pipeline.database.authority().map(|from| from.name));
-    login.chain(ca).cloned().chain(database)
+    let issuer = pipeline.gateway.iter().filter_map(|gateway| gateway.jwt.as_ref()?.ca_secret_ref.as_ref());
+    login.chain(ca).chain(issuer.map(|from| &from.name)).cloned().chain(database)
 }
 
 /// What each service of `pipeline` may know. `passwords` holds one for each of its services that has a database,
@@ -116,6 +118,8 @@ pub fn resolve(
     let kafka_ca =
         tls(&connection.options.security).and_then(|tls| tls.ca_pem.clone()).map(SecretString::from);
     let (registry_credentials, registry_ca) = registry(pipeline, secrets)?;
+    let issuer_ca = pipeline.gateway.jwt.iter().find_map(|jwt| jwt.ca_secret_ref.as_ref());
+    let issuer_ca = issuer_ca.map(|from| certificates(secrets, ISSUER_TRUST, from)).transpose()?;
     let (admin, url) = admin(pipeline, secrets)?;
     let database_ca = admin.authority.as_ref().map(|authority| authority.certificates.clone());
     let services = pipeline.services.iter().map(|ValidService { service, .. }| {
@@ -127,6 +131,8 @@ pub fn resolve(
             kafka_ca: kafka_ca.clone(),
             registry_credentials: registry_credentials.clone(),
             registry_ca: registry_ca.clone(),
+            // Only who has an API checks tokens.
+            issuer_ca: issuer_ca.clone().filter(|_| service.spec().has_api()),
         };
         (*service, access)
     });

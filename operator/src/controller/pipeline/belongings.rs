@@ -5,19 +5,20 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use futures::future::{join, join_all, try_join_all};
+use futures::future::{join, join_all, join3, try_join_all};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 use tokio::sync::mpsc;
 
+use super::{routes, scaling};
 use crate::controller::apply::OWNER_LABEL;
 use crate::controller::context::Context;
 use crate::controller::owned::{self, Change};
@@ -32,12 +33,13 @@ const NAME: &str = "owned";
 enum Wakes {
     /// All.
     Always,
-    /// All but those of its status: an autoscaler writes its own all the time.
+    /// All but those of its status: an autoscaler writes its own all the time, and what an ingress controller writes is
+    /// no business of ours.
     ExceptByStatus,
 }
 
 /// What a pipeline may have, besides objects of kinds that are not served everywhere.
-fn kinds() -> [(ApiResource, Wakes); 10] {
+fn kinds() -> [(ApiResource, Wakes); 11] {
     fn kind<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>() -> ApiResource {
         ApiResource::erase::<K>(&())
     }
@@ -50,6 +52,7 @@ fn kinds() -> [(ApiResource, Wakes); 10] {
         (kind::<Deployment>(), Wakes::Always),
         (kind::<Service>(), Wakes::Always),
         (kind::<NetworkPolicy>(), Wakes::Always),
+        (kind::<Ingress>(), Wakes::ExceptByStatus),
         (kind::<PodDisruptionBudget>(), Wakes::Always),
         (kind::<HorizontalPodAutoscaler>(), Wakes::ExceptByStatus),
     ]
@@ -65,14 +68,16 @@ pub(super) fn watch(
     async move {
         let all = kinds().map(|(kind, wakes)| watch_kind(&ctx, kind, wakes, &wake));
         let known = async {
-            ctx.keda_owners.find(&ctx).await;
             ctx.owned.until_listed().await;
             ctx.watches.synced(NAME);
             let cached =
                 || kinds().iter().filter_map(|(kind, _)| ctx.owned.versions(kind)).flatten().collect();
             watches::compare(NAME, &ctx, ctx.settings.resync, cached, || listed_versions(&ctx)).await;
         };
-        join(join_all(all), known).await;
+        // Nobody waits for these: until they are known, passes ask.
+        let unwatched =
+            join(ctx.keda_owners.find(&ctx, scaling::kinds()), ctx.route_owners.find(&ctx, routes::kinds()));
+        join3(join_all(all), known, unwatched).await;
     }
 }
 
@@ -83,17 +88,10 @@ async fn listed_versions(ctx: &Context) -> kube::Result<Versions> {
     let lists = relied_on.map(|kind| async move {
         // Any version: from the apiserver's cache, without asking etcd.
         let ours = ListParams::default().labels(OWNER_LABEL).match_any();
-        let list = api(ctx, kind).list_metadata(&ours).await?;
+        let list = ctx.watched_kind(kind).list_metadata(&ours).await?;
         Ok::<_, kube::Error>(list.iter().filter_map(watches::version).collect::<Vec<_>>())
     });
     Ok(try_join_all(lists).await?.into_iter().flatten().collect())
-}
-
-fn api(ctx: &Context, kind: &ApiResource) -> Api<DynamicObject> {
-    match &ctx.settings.namespace {
-        Some(namespace) => Api::namespaced_with(ctx.client.clone(), namespace, kind),
-        None => Api::all_with(ctx.client.clone(), kind),
-    }
 }
 
 async fn watch_kind(
@@ -102,7 +100,7 @@ async fn watch_kind(
     wakes: Wakes,
     wake: &mpsc::Sender<ObjectRef<OrderPipeline>>,
 ) {
-    let mut changes = pin!(owned::changes(&ctx.owned, api(ctx, &kind), &kind));
+    let mut changes = pin!(owned::changes(&ctx.owned, ctx.watched_kind(&kind), &kind));
     while let Some(change) = changes.next().await {
         if let Some(pipeline) = owner_of(&change.object).filter(|_| concerns(wakes, &change)) {
             // Closed means that the controller has ended, and so will this task.

@@ -67,6 +67,8 @@ pub(super) async fn cleanup(pipeline: &OrderPipeline, ctx: &Context) -> Result<O
     }
     finalizer::set(ctx, pipeline, Cleanup::NotNeeded).await?;
     ctx.principals.forget(&uid);
+    ctx.keda_owners.forget(&uid);
+    ctx.route_owners.forget(&uid);
     Ok(Outcome::ready("Deleted", "what belongs to the pipeline is collected with it"))
 }
 

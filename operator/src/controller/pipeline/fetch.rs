@@ -18,9 +18,10 @@ use secrecy::SecretString;
 
 use super::access::{self, Secrets};
 use super::principals::{self, Identities};
-use super::scaling;
 use super::validate::ValidPipeline;
+use super::{routes, scaling};
 use crate::build::autoscaler::Keda;
+use crate::build::http_route::GatewayApi;
 use crate::controller::apply::{self, Owner};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
@@ -50,6 +51,8 @@ pub(super) struct Observed {
     pub deployments: BTreeMap<String, Running>,
     /// Whether services can be scaled by lag.
     pub keda: Keda,
+    /// Whether services can have HTTPRoutes.
+    pub gateway_api: GatewayApi,
 }
 
 /// Reads what a pass over `pipeline` needs.
@@ -59,15 +62,16 @@ pub(super) async fn fetch(
     valid: &ValidPipeline,
     owner: &Owner,
 ) -> Result<Observed, Error> {
-    let (secrets, own, deployments, keda) = futures::future::try_join4(
+    let (secrets, own, deployments, keda, gateway_api) = futures::future::try_join5(
         secrets(ctx, pipeline, owner),
         own_secrets(ctx, valid, owner),
         deployments(ctx, owner),
         scaling::keda(ctx, valid, owner),
+        routes::gateway_api(ctx, valid, owner),
     )
     .await?;
     let passwords = passwords(valid, &own);
-    Ok(Observed { secrets, passwords, identities: principals::held_in(&own), deployments, keda })
+    Ok(Observed { secrets, passwords, identities: principals::held_in(&own), deployments, keda, gateway_api })
 }
 
 async fn secrets(ctx: &Context, pipeline: &OrderPipeline, owner: &Owner) -> Result<Secrets, Error> {

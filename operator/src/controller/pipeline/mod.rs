@@ -15,16 +15,19 @@ mod cleanup;
 mod duration;
 mod fetch;
 mod form;
+mod gateway;
 mod hold;
 mod peers;
 mod pending;
 pub mod plan;
 pub mod principals;
 mod progress;
+mod routes;
 pub mod scaling;
 mod services;
 mod status;
 mod topics;
+pub mod unwatched;
 pub mod validate;
 mod waking;
 
@@ -215,10 +218,11 @@ async fn apply(
             .map_or_else(|| progress::held_back(&name), |found| progress::deployment(&found))
     });
     let services = Tally::of(services);
-    // After all Deployments: what stands in an autoscaler's way keeps no service from running.
+    // After all Deployments: what stands in the way of an autoscaler or a route keeps no service from running.
     let scaling = scaling::apply(ctx, &plan, ready, observed, owner).await?;
+    let routes = routes::apply(ctx, &plan, ready, observed, owner).await?;
     let prepared_by = job.filter(|_| database == Progress::Done);
-    Ok(Applied { topics, access, users, services, scaling, database, prepared_by })
+    Ok(Applied { topics, access, users, services, scaling, routes, database, prepared_by })
 }
 
 /// Whether the databases are as the plan's Job would make them.
@@ -315,16 +319,9 @@ fn waiting_for(reason: &str, what: &dyn std::fmt::Display) -> Outcome {
     Outcome::waiting(reason, what.to_string(), STALLED_RETRY)
 }
 
-/// An object that the API server will never take, or that is somebody else's, stays so until a person acts;
-/// anything else is tried again.
 fn from_error(error: Error) -> Report {
-    let reason = match &error {
-        Error::Kubernetes { source, .. } => match source.as_ref() {
-            kube::Error::Api(refusal) if matches!(refusal.code, 400 | 422) => "RefusedByKubernetes",
-            _ => return Report::Failed(error),
-        },
-        Error::Foreign { .. } => error.reason(),
-        Error::Kafka { .. } | Error::Encoding { .. } => return Report::Failed(error),
-    };
-    Report::Blocked(Outcome::stalled(reason, error.chain()))
+    match error.refusal() {
+        Some(why) => Report::Blocked(Outcome::stalled(&why.reason, why.message)),
+        None => Report::Failed(error),
+    }
 }

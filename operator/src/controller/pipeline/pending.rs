@@ -2,10 +2,10 @@
 
 use super::principals::{self, Principals, noted};
 use super::progress::Progress;
-use super::scaling;
 use super::status::Report;
 use super::validate::ValidPipeline;
 use super::{Databases, Foundations, access, apply, fetch, foundations, plan, waiting_for, workloads};
+use super::{routes, scaling};
 use crate::controller::apply::Owner;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
@@ -41,6 +41,7 @@ pub(super) async fn look(
     changes.extend(workloads(&plan, Foundations::Ready, &observed.deployments, owner)?.pending(ctx).await?);
     let autoscalers = scaling::autoscalers(&plan, Foundations::Ready, &observed, owner)?;
     changes.extend(autoscalers.pending(ctx).await?);
+    changes.extend(routes::resources(&plan, Foundations::Ready, &observed, owner)?.pending(ctx).await?);
     if !changes.is_empty() {
         return Ok(Report::Planned(changes));
     }

@@ -13,7 +13,10 @@ use super::access::PipelineAccess;
 use super::fetch::Running;
 use super::validate::{ValidPipeline, ValidService};
 use crate::build::autoscaler::{Autoscaler, Keda};
-use crate::build::secret::{DATABASE_CA, KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY, REGISTRY_CA};
+use crate::build::route::{self, Route};
+use crate::build::secret::{
+    DATABASE_CA, ISSUER_CA, KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY, REGISTRY_CA,
+};
 use crate::build::workload::{
     ADMIN_PORT, Access, DATABASE_CA_FILE, HTTP_PORT, KAFKA_DIR, Reading, TRUST_DIR, Workload,
 };
@@ -24,6 +27,7 @@ use crate::build::{
 use crate::controller::endpoint::Endpoint;
 use crate::crd::KafkaTopic;
 use crate::crd::events::{Compatibility, Format};
+use crate::crd::order_pipeline::JwtSpec;
 
 /// What a pipeline should have.
 pub struct Plan {
@@ -49,6 +53,8 @@ pub struct ServiceObjects {
     pub deployment: Deployment,
     /// Its address, where it has an API.
     pub address: Option<v1::Service>,
+    /// How its API is reached from outside the cluster, where it is.
+    pub route: Option<Route>,
     /// Which of its ports can be reached.
     pub network_policy: NetworkPolicy,
     /// How many of its pods may be away at once.
@@ -81,6 +87,7 @@ pub fn plan(pipeline: &ValidPipeline, access: &PipelineAccess, keda: Keda) -> Pl
                 config_map: config_map::build(id, workload),
                 deployment: deployment::build(id, workload),
                 address: service::maybe_build(id, workload),
+                route: route::maybe_build(id, workload),
                 network_policy: network_policy::build(id, workload),
                 disruption_budget: disruption_budget::maybe_build(id, workload),
                 autoscaler: autoscaler::maybe_build(id, workload, keda),
@@ -128,6 +135,7 @@ fn workload(pipeline: &ValidPipeline, valid: &ValidService, kafka: &Endpoint, ac
         reading: reading(pipeline, kafka, valid.service),
         containers: valid.containers,
         resources: valid.resources.clone(),
+        exposure: pipeline.gateway.exposure_of(valid.service).cloned(),
         settings: settings(pipeline, valid, kafka, access),
         extra_env: valid.env.clone(),
         access: access.clone(),
@@ -165,6 +173,10 @@ fn settings(
         settings.insert(DATABASE_CA_FILE, format!("{TRUST_DIR}/{DATABASE_CA}"));
     }
     settings.extend(events_settings(pipeline, access));
+    // Those without an API have nobody to ask for a token.
+    if let Some(jwt) = pipeline.gateway.jwt.as_ref().filter(|_| valid.service.spec().has_api()) {
+        settings.extend(jwt_settings(jwt, access));
+    }
     // Only those that the saga concerns: the others would roll for nothing when it changes.
     let saga = &pipeline.saga;
     if valid.service == Service::Order || valid.service.spec().saga_step.is_some() {
@@ -197,6 +209,21 @@ fn events_settings(pipeline: &ValidPipeline, access: &Access) -> BTreeMap<&'stat
     }
     if pipeline.events.format == Format::Avro {
         settings.insert("EVENTS_FORMAT", "avro".to_owned());
+    }
+    settings
+}
+
+/// Whose tokens a service takes.
+fn jwt_settings(jwt: &JwtSpec, access: &Access) -> BTreeMap<&'static str, String> {
+    let mut settings = BTreeMap::from([("JWT_ISSUER", jwt.issuer.clone())]);
+    if !jwt.audiences.is_empty() {
+        settings.insert("JWT_AUDIENCES", jwt.audiences.join(","));
+    }
+    if let Some(url) = &jwt.jwks_url {
+        settings.insert("JWT_JWKS_URL", url.clone());
+    }
+    if access.issuer_ca.is_some() {
+        settings.insert("JWT_CA_FILE", format!("{TRUST_DIR}/{ISSUER_CA}"));
     }
     settings
 }

@@ -3,16 +3,11 @@
 //! Two autoscalers of one Deployment undo each other's work, and KEDA refuses a Deployment that another one scales. So
 //! one is taken away in one pass, and the other made in a later one.
 
-use std::collections::BTreeSet;
-use std::fmt::Debug;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use kube::api::ListParams;
-use kube::core::NamespaceResourceScope;
-use kube::{Api, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::ResourceExt;
+use kube::api::ApiResource;
 
 use super::fetch::Observed;
 use super::plan::{Foundations, Plan};
@@ -21,7 +16,7 @@ use super::validate::ValidPipeline;
 use crate::build::autoscaler::{Autoscaler, Keda};
 use crate::build::scaled_object::ScaledObject;
 use crate::build::trigger_authentication::TriggerAuthentication;
-use crate::controller::apply::{Applied, OWNER_LABEL, Owner, Planned, Resources};
+use crate::controller::apply::{Applied, Owner, Planned, Resources};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::crd::conditions::Explanation;
@@ -38,71 +33,9 @@ pub(super) struct Scaling {
     pub lacking_keda: Vec<String>,
 }
 
-/// The owners that may have objects of KEDA's, by uid. Its kinds come and go and are not watched; this spares everybody
-/// else the question. Whoever is not among them has none, since nobody but us gives anybody any.
-#[derive(Debug, Default)]
-pub struct KedaOwners {
-    /// None until it is known who had some before this process.
-    uids: Mutex<Option<BTreeSet<String>>>,
-}
-
-impl KedaOwners {
-    fn may_have(&self, owner: &Owner) -> bool {
-        let uids = self.uids.lock().unwrap_or_else(PoisonError::into_inner);
-        uids.as_ref().is_none_or(|uids| uids.contains(owner.uid()))
-    }
-
-    fn add(&self, owner: &Owner) {
-        let mut uids = self.uids.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(uids) = &mut *uids {
-            uids.insert(owner.uid().to_owned());
-        }
-    }
-
-    fn remove(&self, owner: &Owner) {
-        let mut uids = self.uids.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(uids) = &mut *uids {
-            uids.remove(owner.uid());
-        }
-    }
-
-    /// Finds out who has some already.
-    pub(super) async fn find(&self, ctx: &Context) {
-        loop {
-            let found = futures::future::try_join(
-                owners_of(ctx.watched::<ScaledObject>()),
-                owners_of(ctx.watched::<TriggerAuthentication>()),
-            );
-            match found.await {
-                Ok((scaled, authentications)) => {
-                    let mut uids = self.uids.lock().unwrap_or_else(PoisonError::into_inner);
-                    uids.get_or_insert_default().extend(scaled.into_iter().chain(authentications));
-                    return;
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "who has objects of KEDA's is not known, will be asked again");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            }
-        }
-    }
-}
-
-/// The owners of all objects of a kind of KEDA's.
-async fn owners_of<K>(api: Api<K>) -> kube::Result<Vec<String>>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-{
-    match api.list_metadata(&ListParams::default().labels(OWNER_LABEL)).await {
-        Ok(list) => Ok(list.iter().filter_map(|object| object.labels().get(OWNER_LABEL).cloned()).collect()),
-        Err(kube::Error::Api(refusal)) if is_absent(&refusal) => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
-}
-
-/// By the code: of a group that is not served there is no kind to give a reason for.
-fn is_absent(refusal: &kube::core::Status) -> bool {
-    refusal.code == 404 || refusal.is_forbidden()
+/// What is asked for to know who has objects of KEDA's.
+pub(super) fn kinds() -> [ApiResource; 2] {
+    [ApiResource::erase::<ScaledObject>(&()), ApiResource::erase::<TriggerAuthentication>(&())]
 }
 
 /// Whether a service of `valid` is to be scaled by lag.
@@ -113,15 +46,9 @@ fn wants_keda(valid: &ValidPipeline) -> bool {
 
 /// Whether KEDA can be had by `owner`. Asked in each pass that it matters to: KEDA comes and goes without a word.
 pub(super) async fn keda(ctx: &Context, valid: &ValidPipeline, owner: &Owner) -> Result<Keda, Error> {
-    if !wants_keda(valid) && !ctx.keda_owners.may_have(owner) {
-        return Ok(Keda::Absent);
-    }
-    let api: Api<ScaledObject> = Api::namespaced(ctx.client.clone(), owner.namespace());
-    match api.list_metadata(&ListParams::default().limit(1)).await {
-        Ok(_) => Ok(Keda::Served),
-        Err(kube::Error::Api(refusal)) if is_absent(&refusal) => Ok(Keda::Absent),
-        Err(error) => Err(Error::kubernetes("list scaledobjects")(error)),
-    }
+    let [scaled_objects, _] = kinds();
+    let served = ctx.keda_owners.are_served(ctx, owner, &scaled_objects, wants_keda(valid)).await?;
+    Ok(if served { Keda::Served } else { Keda::Absent })
 }
 
 /// Applies the autoscalers of the services that may run.
@@ -139,7 +66,7 @@ pub(super) async fn apply(
     }
     let applied = autoscalers(plan, ready, observed, owner)?.apply(ctx).await?;
     if !by_lag && observed.keda == Keda::Served && applied.removed() == 0 {
-        ctx.keda_owners.remove(owner);
+        ctx.keda_owners.forget(owner.uid());
     }
     Ok(Scaling::of(plan, &applied))
 }

@@ -78,7 +78,7 @@ fn names_cpu(resources: &ResourceRequirements) -> bool {
 }
 
 fn check_containers(service: Service, settings: &ServiceSettings, problems: &mut Vec<Problem>) {
-    if settings.containers == Containers::Apart && !service.spec().has_api {
+    if settings.containers == Containers::Apart && !service.spec().has_api() {
         problems.push(Problem::new(
             format!("services.{service}.containers"),
             "is Apart, but the service has no API to be apart from; remove it",
@@ -126,13 +126,17 @@ fn config(
 }
 
 /// Variables that the operator sets for every service; what each means stands in the services' own help.
-const OURS: [&str; 26] = [
+const OURS: [&str; 30] = [
     "ADMIN_ADDR",
     "ADMIN_DATABASE_URL",
     DATABASE_CA_FILE,
     DATABASE_URL,
     "EVENTS_FORMAT",
     "HTTP_ADDR",
+    "JWT_AUDIENCES",
+    "JWT_CA_FILE",
+    "JWT_ISSUER",
+    "JWT_JWKS_URL",
     "KAFKA_BOOTSTRAP_SERVERS",
     "KAFKA_CA_FILE",
     "KAFKA_CLIENT_CERTIFICATE_FILE",

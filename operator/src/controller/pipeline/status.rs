@@ -43,6 +43,8 @@ pub(super) struct Applied {
     pub services: Tally,
     /// What decides on their pods.
     pub scaling: Scaling,
+    /// What leads callers from outside the cluster to them.
+    pub routes: Progress,
 }
 
 impl HasConditions for OrderPipelineStatus {
@@ -75,7 +77,8 @@ impl Applied {
     /// The first thing that is missing, in the order in which things depend on each other.
     fn outcome(&self) -> Outcome {
         let foundations = [&self.topics.progress, &self.access, &self.database];
-        let parts = foundations.map(|part| (part, WAITING_RETRY)).into_iter().chain([self.workloads()]);
+        let parts = foundations.map(|part| (part, WAITING_RETRY)).into_iter();
+        let parts = parts.chain([self.workloads(), (&self.routes, WAITING_RETRY)]);
         let failed = parts.clone().find_map(|(part, _)| match part {
             Progress::Failed(why) => Some(Outcome::stalled(&why.reason, why.message.clone())),
             Progress::Done | Progress::Pending(_) => None,

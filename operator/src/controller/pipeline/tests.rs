@@ -1,6 +1,7 @@
 //! The pure steps through the production path: YAML → validate → resolve → plan.
 
 mod access;
+mod gateway;
 mod scaling;
 mod status;
 

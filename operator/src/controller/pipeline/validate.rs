@@ -11,7 +11,8 @@ use k8s_openapi::api::core::v1::{EnvVar, ResourceRequirements};
 use kafka_admin::ScramMechanism;
 
 use super::duration;
-use super::{services, topics};
+use super::gateway::ValidGateway;
+use super::{gateway, services, topics};
 use crate::build::labels::PipelineId;
 use crate::build::topic::{TopicDefaults, WantedTopic};
 use crate::build::workload::Autoscaling;
@@ -34,6 +35,8 @@ pub struct ValidPipeline {
     pub saga: Saga,
     /// How events are written.
     pub events: EventsSpec,
+    /// Who may use the APIs, and how they are reached from outside the cluster.
+    pub gateway: ValidGateway,
     /// Who makes the services' Kafka users; none where access is not managed.
     pub managed_access: Option<ManagedAccess>,
     /// The PostgreSQL server.
@@ -122,6 +125,7 @@ pub fn validate(
     let enabled: Vec<Service> = services.iter().map(|service| service.service).collect();
     let topics = topics::validate(spec, &enabled, &mut problems);
     let saga = saga(spec, &enabled, &mut problems);
+    let gateway = gateway::validate(spec, &enabled, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -137,6 +141,7 @@ pub fn validate(
         services,
         saga,
         events: spec.events.clone(),
+        gateway,
         managed_access,
         database: spec.database.clone(),
         image: spec.image.clone().unwrap_or_else(|| image.to_owned()),

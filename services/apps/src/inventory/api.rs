@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use utoipa::{OpenApi, ToSchema};
 
+use crate::auth::BearerAuth;
 use crate::body::{Faults, Object};
 use crate::http::Correlation;
 use crate::problem::{Fault, Kind, Problem, ProblemBody, unreachable};
@@ -45,7 +46,8 @@ pub(super) struct Api {
 #[openapi(
     info(title = "Inventory", description = "The stock of each product: look at it, count it, add to it."),
     paths(list, read, set, restock),
-    components(schemas(ProblemBody))
+    components(schemas(ProblemBody)),
+    modifiers(&BearerAuth)
 )]
 struct Document;
 

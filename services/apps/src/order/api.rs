@@ -26,6 +26,7 @@ use super::request::NewOrder;
 use super::store::{self, Draft};
 use super::view::{Accepted, OrderBody, OrderView, Page};
 use super::watch::Watch;
+use crate::auth::BearerAuth;
 use crate::http::Correlation;
 use crate::problem::{Fault, Kind, Problem, ProblemBody};
 
@@ -60,7 +61,8 @@ pub struct Api {
 #[openapi(
     info(title = "Order service", description = "Takes orders and shows what becomes of them."),
     paths(place_order, show_order, list_orders),
-    components(schemas(ProblemBody))
+    components(schemas(ProblemBody)),
+    modifiers(&BearerAuth)
 )]
 struct Document;
 

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use utoipa::{OpenApi, ToSchema};
 
 use crate::amount::amount;
+use crate::auth::BearerAuth;
 use crate::problem::{Fault, Problem, ProblemBody};
 
 /// What is shown when the request does not say.
@@ -32,7 +33,8 @@ pub(super) struct Api {
 #[openapi(
     info(title = "Analytics", description = "What was sold in each hour."),
     paths(sales),
-    components(schemas(ProblemBody))
+    components(schemas(ProblemBody)),
+    modifiers(&BearerAuth)
 )]
 struct Document;
 

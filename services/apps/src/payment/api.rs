@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use utoipa::{OpenApi, ToSchema};
 
 use super::store::{self, Payment};
+use crate::auth::BearerAuth;
 use crate::problem::{Kind, Problem, ProblemBody, order_id, unreachable};
 
 /// The OpenAPI document of the payment service.
@@ -15,7 +16,8 @@ use crate::problem::{Kind, Problem, ProblemBody, order_id, unreachable};
 #[openapi(
     info(title = "Payments", description = "The payment of each order."),
     paths(read),
-    components(schemas(ProblemBody))
+    components(schemas(ProblemBody)),
+    modifiers(&BearerAuth)
 )]
 struct Document;
 

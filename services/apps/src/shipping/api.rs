@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use utoipa::{OpenApi, ToSchema};
 
 use super::store::{self, Shipment};
+use crate::auth::BearerAuth;
 use crate::problem::{Kind, Problem, ProblemBody, order_id, unreachable};
 
 /// The OpenAPI document of the shipping service.
@@ -15,7 +16,8 @@ use crate::problem::{Kind, Problem, ProblemBody, order_id, unreachable};
 #[openapi(
     info(title = "Shipments", description = "The shipment of each order."),
     paths(read),
-    components(schemas(ProblemBody))
+    components(schemas(ProblemBody)),
+    modifiers(&BearerAuth)
 )]
 struct Document;
 

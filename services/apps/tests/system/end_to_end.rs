@@ -66,3 +66,27 @@ async fn what_orders_take_is_what_the_stock_loses() {
     .await;
     system.stop().await;
 }
+
+/// Ingresses and HTTPRoutes lead where the roster says; what an API has elsewhere nobody outside would reach.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_path_of_an_api_is_in_the_roster() {
+    let (realm, sink) = (Realm::create().await, MailSink::for_tests().unwrap());
+    let system = everything(&realm, &sink).await;
+
+    for (name, url) in &system.http {
+        let prefixes = name.parse::<Service>().unwrap().spec().api_paths;
+        let url = format!("{url}/openapi.json");
+        let document: serde_json::Value = system.client.get(url).send().await.unwrap().json().await.unwrap();
+        let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
+
+        assert!(!paths.is_empty());
+        for path in paths {
+            let leads = |prefix: &&str| {
+                path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            assert!(prefixes.iter().any(leads), "{name} has {path}, and the roster {prefixes:?}");
+        }
+    }
+    assert_eq!(system.http.len(), Service::ALL.iter().filter(|service| service.spec().has_api()).count());
+    system.stop().await;
+}

@@ -15,6 +15,7 @@ mod database_tls;
 mod end_to_end;
 mod faults;
 mod full_saga;
+mod jwt;
 mod lifecycle;
 mod order_api;
 mod order_saga;

@@ -21,6 +21,7 @@ fn scaled(topics: Progress, database: Progress, services: Progress, scaling: Sca
         prepared_by,
         services: Tally::of([services]),
         scaling,
+        routes: Progress::Done,
     }))
 }
 

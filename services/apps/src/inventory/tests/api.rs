@@ -11,7 +11,7 @@ fn app(shop: &Shop) -> Router {
     let (pool, outbox) = (shop.pool.clone(), shop.messaging.outbox().clone());
     let api = Api { pool, outbox, waker: Waker::default() };
     let metrics = crate::http::Metrics::register(&Registry::new()).unwrap();
-    crate::http::public(Service::Inventory, routes(api), &metrics)
+    crate::http::public(Service::Inventory, routes(api), &metrics, None)
 }
 
 /// Asks, and returns the status and the body without its `updatedAt`.
