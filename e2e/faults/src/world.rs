@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use contract::{Service, Step};
 use rand::prelude::*;
+use sqlx::{Connection, PgConnection};
 use verify::{Expected, Report, verify, wait_for_rest};
 
 use crate::load::Load;
@@ -18,7 +19,9 @@ const REST_TIMEOUT: Duration = Duration::from_secs(150);
 /// Orders before the fault and after it, so that it strikes in the middle.
 const AROUND: usize = 40;
 /// How soon order follows order where a test is to be cheap: more than enough for every fault to meet some.
-const SCENARIO_INTERVAL: Duration = Duration::from_millis(25);
+const SCENARIO_INTERVAL: Duration = Duration::from_millis(50);
+/// How long the first order may take to its end: groups form meanwhile, on a busy machine.
+const WARM_UP: Duration = Duration::from_secs(90);
 
 /// A running system under load, over a machine that is its own for now.
 #[derive(Debug)]
@@ -57,6 +60,7 @@ pub async fn scenario(
     let mut world = World::begin(machine, steps, format, seed, SCENARIO_INTERVAL).await?;
     let told = world.told();
     let run = async {
+        world.until_completed().await?;
         world.load.accept(AROUND).await?;
         fault.cause(&mut world).await?;
         world.load.accept(AROUND).await?;
@@ -117,12 +121,30 @@ impl<'m> World<'m> {
         format!("logs in {}", self.system.logs().display())
     }
 
+    async fn order_database(&self) -> Result<PgConnection> {
+        Ok(PgConnection::connect(self.system.database_url(Service::Order)?).await?)
+    }
+
     async fn ended(&self) -> Result<i64> {
-        let mut database =
-            <sqlx::PgConnection as sqlx::Connection>::connect(self.system.database_url(Service::Order)?)
-                .await?;
+        let mut database = self.order_database().await?;
         let ended = sqlx::query_scalar("SELECT count(*) FROM sagas WHERE deadline_us IS NULL");
         Ok(ended.fetch_one(&mut database).await?)
+    }
+
+    /// Waits until orders get through: while the groups form, their deadlines pass, and a fault would find nothing under
+    /// way.
+    async fn until_completed(&self) -> Result<()> {
+        let mut database = self.order_database().await?;
+        let deadline = Instant::now() + WARM_UP;
+        loop {
+            let completed =
+                sqlx::query_scalar("SELECT EXISTS (SELECT FROM sagas WHERE status = 'COMPLETED')");
+            if completed.fetch_one(&mut database).await? {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "no order was completed within {WARM_UP:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Ends the load, waits for rest, and checks.
