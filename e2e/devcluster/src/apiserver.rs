@@ -210,6 +210,9 @@ impl Apiserver {
     fn apiserver_alone(&self) -> Spec {
         self.options
             .apiserver(&self.kubernetes)
+            // Under tests it is what takes most of the processor, a fifth of that to collect garbage: it may rather have
+            // some hundred MB more (Go's default is 100).
+            .env("GOGC", "400")
             .arg(format!("--advertise-address={}", self.options.bind))
             // It would put that address into the endpoints of the Service `kubernetes`, where no loopback address may
             // stand. There are no pods to use it.

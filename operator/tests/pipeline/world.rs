@@ -1,9 +1,9 @@
 //! A namespace of one's own on the shared apiserver, with the operator looking after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use devcluster::apiserver::{Apiserver, ApiserverOptions};
@@ -25,6 +25,7 @@ use operator::crd::conditions::{self, ConditionType};
 use operator::crd::{KafkaTopic, KafkaTopicStatus, OrderPipeline, RECONCILE_NOW};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use super::rights::install_rights;
 use super::running::{OPERATOR, Operator, Scope, client, config, create_namespace, install_crds};
@@ -84,8 +85,7 @@ impl World {
 
     async fn on(kubeconfig: &Path, apiserver: Option<(Apiserver, TempDir)>, scope: Scope) -> Self {
         let of_the_test = client(kubeconfig).await;
-        install_crds(&of_the_test).await;
-        install_rights(&of_the_test).await;
+        install(kubeconfig, &of_the_test).await;
         let name = unique("pipeline").to_lowercase().replace(['.', '_'], "-");
         let namespace = create_namespace(&of_the_test, name).await;
         let rights = config(kubeconfig, Some(OPERATOR)).await;
@@ -327,6 +327,18 @@ impl World {
 
     pub(crate) async fn end(mut self) {
         self.stop_operator().await;
+    }
+}
+
+/// Has an apiserver serve our kinds and know the operator's rights: once, since it checks a definition anew, rule by rule,
+/// each time that it gets it.
+async fn install(kubeconfig: &Path, client: &Client) {
+    static INSTALLED: Mutex<BTreeSet<PathBuf>> = Mutex::const_new(BTreeSet::new());
+    let mut installed = INSTALLED.lock().await;
+    if !installed.contains(kubeconfig) {
+        install_crds(client).await;
+        install_rights(client).await;
+        installed.insert(kubeconfig.to_owned());
     }
 }
 
