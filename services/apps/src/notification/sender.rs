@@ -11,7 +11,7 @@ use contract::{Channel, ChannelOutcome, ChannelResult, Envelope, NotificationSen
 use domain::after;
 use futures::StreamExt;
 use jiff::Timestamp;
-use messaging::Outbox;
+use messaging::{AppendError, Outbox};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -30,6 +30,9 @@ const BATCH: i64 = 64;
 const LEASE: Duration = Duration::from_secs(120);
 /// How long the sender may be silent: the worst case of a batch, which its lease allows for.
 pub(super) const SILENCE: Duration = LEASE;
+/// How long a worker keeps what came of its sending while it cannot write it down: a database restarts, or another takes
+/// its place, within. Less than a pod gets to end, and so little of the lease that no other sends it meanwhile.
+const SAVE_PATIENCE: Duration = Duration::from_secs(15);
 /// How often to look when nothing was signalled: for retries, and for what other replicas recorded.
 const IDLE_POLL: Duration = Duration::from_millis(500);
 /// How often, and for how long, to look after a signal, which comes just before the commit it announces.
@@ -68,7 +71,17 @@ pub(super) enum SenderError {
     Database(#[from] sqlx::Error),
     /// The news could not be appended to the outbox.
     #[error("could not announce notifications")]
-    Announce(#[from] messaging::AppendError),
+    Announce(#[from] AppendError),
+}
+
+impl SenderError {
+    /// Whether it may go better a little later.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Database(_) | Self::Announce(AppendError::Insert(_)) => true,
+            Self::Announce(AppendError::TooLarge { .. } | AppendError::Encode(_)) => false,
+        }
+    }
 }
 
 /// Sends what is on record.
@@ -128,9 +141,27 @@ impl Sender {
         let mut reports =
             std::pin::pin!(sending.buffer_unordered(CONNECTIONS as usize).ready_chunks(CONNECTIONS as usize));
         while let Some(reports) = reports.next().await {
-            self.finish(&reports).await?;
+            self.finish_in_the_end(&reports).await?;
         }
         Ok(taken)
+    }
+
+    /// Finishes `reports`, once more where the database does not do it: whoever forgets them sends the messages again,
+    /// and that only when the lease is over.
+    async fn finish_in_the_end(&self, reports: &[Report]) -> Result<(), SenderError> {
+        let started = Instant::now();
+        loop {
+            match self.finish(reports).await {
+                Err(error) if error.may_pass() && started.elapsed() < SAVE_PATIENCE => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "what was sent waits to be saved"
+                    );
+                    sleep(IDLE_POLL).await;
+                }
+                finished => return finished,
+            }
+        }
     }
 
     async fn attempt(&self, task: Task) -> Report {

@@ -96,6 +96,30 @@ async fn a_mail_server_that_comes_back_gets_the_mail() {
     assert_eq!(desk.outcomes().await[0].1, ChannelOutcome::Sent);
 }
 
+/// As a database that restarts between the sending and its record does. Sequences count on when a transaction is undone.
+const AWAY_ONCE: &str = "
+    CREATE SEQUENCE saves;
+    CREATE FUNCTION away() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN
+        IF nextval('saves') = 1 THEN RAISE EXCEPTION 'shutting down' USING ERRCODE = 'admin_shutdown'; END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER away BEFORE UPDATE ON notifications
+        FOR EACH ROW WHEN (NEW.finished_at_us IS NOT NULL) EXECUTE FUNCTION away();";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_is_sent_once_though_the_database_is_away_when_it_was() {
+    let (desk, sink) = (Desk::open().await, MailSink::for_tests().unwrap());
+    desk.record(&[created(new_order(), ada())]).await;
+    sqlx::raw_sql(AWAY_ONCE).execute(&desk.pool).await.unwrap();
+
+    desk.sender(by_mail(sink.port())).work_once().await.unwrap();
+
+    assert_eq!((desk.open_tasks().await, desk.count("SELECT last_value FROM saves").await), (0, 2));
+    assert_eq!((sink.mails().len(), attempts(&desk).await), (1, 1));
+    assert_eq!(desk.outcomes().await[0].1, ChannelOutcome::Sent);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_address_is_not_tried_again_and_not_repeated() {
     let desk = Desk::open().await;
