@@ -6,19 +6,11 @@ use k8s_openapi::api::autoscaling::v2::{
     HorizontalPodAutoscalerSpec, MetricSpec, MetricTarget, ResourceMetricSource,
 };
 
+use super::Availability;
 use super::labels::{Component, PipelineId};
 use super::scaled_object::{self, ScaledObject};
 use super::trigger_authentication::{self, TriggerAuthentication};
 use super::workload::{Autoscaling, Workload};
-
-/// Whether KEDA can be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keda {
-    /// Its kinds are served.
-    Served,
-    /// They are not, or not to us.
-    Absent,
-}
 
 /// What decides how many pods a service has. Never two at once: they would undo each other's work.
 #[derive(Clone, Debug)]
@@ -42,12 +34,16 @@ const SCALE_DOWN_SECONDS: i32 = 300;
 
 /// The autoscaler of `workload`, where one is asked for.
 #[must_use]
-pub fn maybe_build(id: &PipelineId, workload: &Workload, keda: Keda) -> Option<Autoscaler> {
+pub fn maybe_build(id: &PipelineId, workload: &Workload, keda: Availability) -> Option<Autoscaler> {
     let scaling = workload.autoscaling.as_ref()?;
     Some(match (scaling.target_lag, keda) {
-        (None, Keda::Served | Keda::Absent) => Autoscaler::Cpu(Box::new(by_cpu(id, workload, scaling))),
-        (Some(_), Keda::Absent) => Autoscaler::CpuForLackOfKeda(Box::new(by_cpu(id, workload, scaling))),
-        (Some(target_lag), Keda::Served) => Autoscaler::Lag {
+        (None, Availability::Served | Availability::Absent) => {
+            Autoscaler::Cpu(Box::new(by_cpu(id, workload, scaling)))
+        }
+        (Some(_), Availability::Absent) => {
+            Autoscaler::CpuForLackOfKeda(Box::new(by_cpu(id, workload, scaling)))
+        }
+        (Some(target_lag), Availability::Served) => Autoscaler::Lag {
             scaled_object: Box::new(scaled_object::build(id, workload, scaling, target_lag)),
             authentication: trigger_authentication::maybe_build(id, workload).map(Box::new),
         },

@@ -66,15 +66,6 @@ pub struct BackendRef {
     pub port: i32,
 }
 
-/// Whether HTTPRoutes can be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GatewayApi {
-    /// They are served.
-    Served,
-    /// They are not, or not to us.
-    Absent,
-}
-
 /// The HTTPRoute of `workload` under the names `hosts`.
 #[must_use]
 pub fn build(id: &PipelineId, workload: &Workload, hosts: &[String], parents: &[ParentRef]) -> HTTPRoute {

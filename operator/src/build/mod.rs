@@ -24,3 +24,12 @@ pub mod service_account;
 pub mod topic;
 pub mod trigger_authentication;
 pub mod workload;
+
+/// Whether kinds that are not served everywhere, KEDA's and the Gateway API's, can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Availability {
+    /// They are served.
+    Served,
+    /// They are not, or not to us.
+    Absent,
+}

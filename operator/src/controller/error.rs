@@ -105,6 +105,12 @@ impl Error {
     }
 }
 
+/// Whether the API server says that there is no such kind, or that it is not for us. By the code: of a group that is not
+/// served there is no kind to give a reason for.
+pub(super) fn is_absent(refusal: &kube::core::Status) -> bool {
+    refusal.code == 404 || refusal.is_forbidden()
+}
+
 /// Reason for conditions: what Kafka's refusal means to the reader.
 pub fn kafka_reason(error: &kafka_admin::Error) -> &'static str {
     use kafka_admin::Error as Kafka;

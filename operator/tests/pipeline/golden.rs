@@ -9,7 +9,8 @@ use contract::Service;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kafka_admin::{ConnectOptions, SaslCredentials, SaslMechanism, Security, TlsOptions};
-use operator::build::autoscaler::{Autoscaler, Keda};
+use operator::build::Availability;
+use operator::build::autoscaler::Autoscaler;
 use operator::build::labels::PipelineId;
 use operator::build::route::Route;
 use operator::build::workload::{Credentials, KafkaIdentity};
@@ -69,7 +70,7 @@ fn objects(file: &Path) -> String {
     let identities = managed.map(|service| (service.service, identity(service.service))).collect();
     let connection = connection(&pipeline.spec.kafka);
     let access = resolve(&valid, connection, &secrets(), &passwords, &identities).unwrap();
-    let documents: Vec<String> = flatten(plan(&valid, &access, Keda::Served))
+    let documents: Vec<String> = flatten(plan(&valid, &access, Availability::Served))
         .iter()
         .map(|object| serde_saphyr::to_string(object).unwrap())
         .collect();

@@ -7,6 +7,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 
 use super::{Change, Owned, Trust};
 use crate::controller::apply::OWNER_LABEL;
+use crate::controller::error::is_absent;
 
 /// Keeps in `owned` what `api` has of `kind` and carries an owner's label, for as long as it is polled; tells the
 /// changes that were not of our own making. It does not end.
@@ -64,6 +65,5 @@ pub(in crate::controller) fn is_refusal(error: &watcher::Error) -> bool {
         watcher::Error::WatchError(status) => status,
         _ => return false,
     };
-    // By the code: of a group that is not served there is no kind to give a reason for.
-    status.code == 404 || status.is_forbidden()
+    is_absent(status)
 }

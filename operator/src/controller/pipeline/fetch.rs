@@ -20,8 +20,7 @@ use super::access::{self, Secrets};
 use super::principals::{self, Identities};
 use super::validate::ValidPipeline;
 use super::{routes, scaling};
-use crate::build::autoscaler::Keda;
-use crate::build::http_route::GatewayApi;
+use crate::build::Availability;
 use crate::controller::apply::{self, Owner};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
@@ -50,9 +49,9 @@ pub(super) struct Observed {
     /// Our Deployments, by name.
     pub deployments: BTreeMap<String, Running>,
     /// Whether services can be scaled by lag.
-    pub keda: Keda,
+    pub keda: Availability,
     /// Whether services can have HTTPRoutes.
-    pub gateway_api: GatewayApi,
+    pub gateway_api: Availability,
 }
 
 /// Reads what a pass over `pipeline` needs.

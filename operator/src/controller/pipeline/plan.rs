@@ -12,7 +12,8 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use super::access::PipelineAccess;
 use super::fetch::Running;
 use super::validate::{ValidPipeline, ValidService};
-use crate::build::autoscaler::{Autoscaler, Keda};
+use crate::build::Availability;
+use crate::build::autoscaler::Autoscaler;
 use crate::build::route::{self, Route};
 use crate::build::secret::{
     DATABASE_CA, ISSUER_CA, KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_CERTIFICATE_KEY, REGISTRY_CA,
@@ -65,7 +66,7 @@ pub struct ServiceObjects {
 
 /// What `pipeline` should have. `access` holds an entry for each of its services.
 #[must_use]
-pub fn plan(pipeline: &ValidPipeline, access: &PipelineAccess, keda: Keda) -> Plan {
+pub fn plan(pipeline: &ValidPipeline, access: &PipelineAccess, keda: Availability) -> Plan {
     let id = &pipeline.id;
     let workloads: Vec<Workload> = pipeline
         .services

@@ -9,7 +9,8 @@ use super::fetch::Observed;
 use super::plan::{Foundations, Plan};
 use super::progress::Progress;
 use super::validate::ValidPipeline;
-use crate::build::http_route::{GatewayApi, HTTPRoute};
+use crate::build::Availability;
+use crate::build::http_route::HTTPRoute;
 use crate::build::route::Route;
 use crate::controller::apply::{Owner, Planned, Resources};
 use crate::controller::context::Context;
@@ -26,10 +27,9 @@ pub(super) async fn gateway_api(
     ctx: &Context,
     valid: &ValidPipeline,
     owner: &Owner,
-) -> Result<GatewayApi, Error> {
+) -> Result<Availability, Error> {
     let ([kind], wanted) = (kinds(), valid.gateway.wants_http_routes());
-    let served = ctx.route_owners.are_served(ctx, owner, &kind, wanted).await?;
-    Ok(if served { GatewayApi::Served } else { GatewayApi::Absent })
+    ctx.route_owners.availability(ctx, owner, &kind, wanted).await
 }
 
 /// Applies the routes to the services that may run.
@@ -41,22 +41,13 @@ pub(super) async fn apply(
     owner: &Owner,
 ) -> Result<Progress, Error> {
     let wanted: Vec<String> = http_routes(plan).map(ResourceExt::name_any).collect();
-    if !wanted.is_empty() {
-        // Before there is any.
-        ctx.route_owners.add(owner);
-    }
-    let applied = match resources(plan, ready, observed, owner)?.apply(ctx).await {
-        Ok(applied) => applied,
+    let routes = resources(plan, ready, observed, owner)?;
+    let (any, served) = (!wanted.is_empty(), observed.gateway_api);
+    match ctx.route_owners.apply(ctx, owner, routes, any, served).await {
+        Ok(_) if any && served == Availability::Absent => Ok(Progress::Pending(missing(&wanted))),
+        Ok(_) => Ok(Progress::Done),
         // What is amiss with a route is told, and holds nothing else up.
-        Err(error) => return error.refusal().map(Progress::Failed).ok_or(error),
-    };
-    match observed.gateway_api {
-        GatewayApi::Absent if !wanted.is_empty() => Ok(Progress::Pending(missing(&wanted))),
-        GatewayApi::Served if wanted.is_empty() && applied.removed() == 0 => {
-            ctx.route_owners.forget(owner.uid());
-            Ok(Progress::Done)
-        }
-        GatewayApi::Absent | GatewayApi::Served => Ok(Progress::Done),
+        Err(error) => error.refusal().map(Progress::Failed).ok_or(error),
     }
 }
 
@@ -69,12 +60,12 @@ pub(super) fn resources(
 ) -> Result<Resources<Planned>, Error> {
     let mut resources = Resources::of(owner.clone());
     match observed.gateway_api {
-        GatewayApi::Served => {
+        Availability::Served => {
             resources.prune_kind::<HTTPRoute>().prune_kind::<Ingress>();
         }
         // An Ingress stays until what takes its place can be made.
-        GatewayApi::Absent if http_routes(plan).next().is_some() => {}
-        GatewayApi::Absent => {
+        Availability::Absent if http_routes(plan).next().is_some() => {}
+        Availability::Absent => {
             resources.prune_kind::<Ingress>();
         }
     }
@@ -83,10 +74,10 @@ pub(super) fn resources(
             (Some(Route::Ingress(ingress)), _) => {
                 resources.add(*ingress.clone())?;
             }
-            (Some(Route::Http(route)), GatewayApi::Served) => {
+            (Some(Route::Http(route)), Availability::Served) => {
                 resources.add(*route.clone())?;
             }
-            (Some(Route::Http(_)), GatewayApi::Absent) | (None, _) => {}
+            (Some(Route::Http(_)), Availability::Absent) | (None, _) => {}
         }
     }
     Ok(resources)

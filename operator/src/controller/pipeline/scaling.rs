@@ -13,7 +13,8 @@ use super::fetch::Observed;
 use super::plan::{Foundations, Plan};
 use super::progress::Progress;
 use super::validate::ValidPipeline;
-use crate::build::autoscaler::{Autoscaler, Keda};
+use crate::build::Availability;
+use crate::build::autoscaler::Autoscaler;
 use crate::build::scaled_object::ScaledObject;
 use crate::build::trigger_authentication::TriggerAuthentication;
 use crate::controller::apply::{Applied, Owner, Planned, Resources};
@@ -45,10 +46,9 @@ fn wants_keda(valid: &ValidPipeline) -> bool {
 }
 
 /// Whether KEDA can be had by `owner`. Asked in each pass that it matters to: KEDA comes and goes without a word.
-pub(super) async fn keda(ctx: &Context, valid: &ValidPipeline, owner: &Owner) -> Result<Keda, Error> {
+pub(super) async fn keda(ctx: &Context, valid: &ValidPipeline, owner: &Owner) -> Result<Availability, Error> {
     let [scaled_objects, _] = kinds();
-    let served = ctx.keda_owners.are_served(ctx, owner, &scaled_objects, wants_keda(valid)).await?;
-    Ok(if served { Keda::Served } else { Keda::Absent })
+    ctx.keda_owners.availability(ctx, owner, &scaled_objects, wants_keda(valid)).await
 }
 
 /// Applies the autoscalers of the services that may run.
@@ -60,14 +60,8 @@ pub(super) async fn apply(
     owner: &Owner,
 ) -> Result<Scaling, Error> {
     let by_lag = plan.workloads.iter().any(|it| matches!(it.autoscaler, Some(Autoscaler::Lag { .. })));
-    if by_lag {
-        // Before there is any.
-        ctx.keda_owners.add(owner);
-    }
-    let applied = autoscalers(plan, ready, observed, owner)?.apply(ctx).await?;
-    if !by_lag && observed.keda == Keda::Served && applied.removed() == 0 {
-        ctx.keda_owners.forget(owner.uid());
-    }
+    let autoscalers = autoscalers(plan, ready, observed, owner)?;
+    let applied = ctx.keda_owners.apply(ctx, owner, autoscalers, by_lag, observed.keda).await?;
     Ok(Scaling::of(plan, &applied))
 }
 
@@ -80,7 +74,7 @@ pub(super) fn autoscalers(
 ) -> Result<Resources<Planned>, Error> {
     let mut resources = Resources::of(owner.clone());
     resources.prune_kind::<HorizontalPodAutoscaler>();
-    if observed.keda == Keda::Served {
+    if observed.keda == Availability::Served {
         resources.prune_kind::<TriggerAuthentication>().prune_kind::<ScaledObject>();
     }
     for objects in plan.startable(ready, &observed.deployments) {

@@ -18,7 +18,7 @@ use super::access::{Secrets, Unusable, database_name, password_in, resolve};
 use super::principals::Identities;
 use super::validate::ValidPipeline;
 use super::*;
-use crate::build::autoscaler::Keda;
+use crate::build::Availability;
 use crate::build::secret;
 use crate::controller::clusters::Connection;
 use crate::controller::endpoint::endpoint;
@@ -256,7 +256,7 @@ fn a_password_is_found_again_in_the_secret_that_was_made_from_it() {
         resolve(&pipeline, plain(), &secrets("postgres://a:b@db/postgres"), &passwords(), &Identities::new())
             .unwrap();
 
-    let made = &plan(&pipeline, &access, Keda::Absent).secrets[0];
+    let made = &plan(&pipeline, &access, Availability::Absent).secrets[0];
 
     assert_eq!(password_in(made).unwrap().expose_secret(), "s3cret");
     assert!(made.data.as_ref().unwrap().contains_key(secret::DATABASE_URL));
@@ -330,7 +330,7 @@ fn only_pods_roll_whose_configuration_changed(#[case] change: &str, #[case] roll
             &Identities::new(),
         )
         .unwrap();
-        let workloads = plan(&pipeline, &access, Keda::Absent).workloads;
+        let workloads = plan(&pipeline, &access, Availability::Absent).workloads;
         workloads.into_iter().map(|objects| (objects.service, objects.deployment.spec.unwrap().template))
     };
 
@@ -344,7 +344,7 @@ fn the_database_job_is_another_one_exactly_when_its_inputs_are() {
     let name = |change: &str, url: &str| {
         let pipeline = valid(change);
         let access = resolve(&pipeline, plain(), &secrets(url), &passwords(), &Identities::new()).unwrap();
-        plan(&pipeline, &access, Keda::Absent).job.unwrap().metadata.name.unwrap()
+        plan(&pipeline, &access, Availability::Absent).job.unwrap().metadata.name.unwrap()
     };
     let first = name("{}", "postgres://a:b@db/postgres");
 
@@ -361,7 +361,7 @@ fn a_service_without_a_database_is_given_none_and_needs_no_job() {
         resolve(&pipeline, plain(), &secrets("postgres://a:b@db/postgres"), &passwords(), &Identities::new())
             .unwrap();
 
-    let plan = plan(&pipeline, &access, Keda::Absent);
+    let plan = plan(&pipeline, &access, Availability::Absent);
 
     assert!(plan.job.is_none());
     assert!(!plan.secrets[0].data.as_ref().unwrap().contains_key(secret::DATABASE_URL));

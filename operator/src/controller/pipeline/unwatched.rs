@@ -9,9 +9,10 @@ use futures::future::try_join_all;
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 
-use crate::controller::apply::{OWNER_LABEL, Owner};
+use crate::build::Availability;
+use crate::controller::apply::{Applied, OWNER_LABEL, Owner, Planned, Resources};
 use crate::controller::context::Context;
-use crate::controller::error::Error;
+use crate::controller::error::{Error, is_absent};
 
 /// The owners that may have objects of such kinds, by uid. It spares everybody else the question. Whoever is not among
 /// them has none, since nobody but us gives anybody any.
@@ -33,7 +34,7 @@ impl UnwatchedOwners {
     }
 
     /// `owner` is about to have some.
-    pub(super) fn add(&self, owner: &Owner) {
+    fn add(&self, owner: &Owner) {
         self.owners().uids.insert(owner.uid().to_owned());
     }
 
@@ -60,24 +61,48 @@ impl UnwatchedOwners {
         }
     }
 
+    /// Applies `resources`, to which these objects of `owner` belong, and keeps book of whether it has some: some are
+    /// `wanted` now, or may be left from before where they are `served` to us.
+    ///
+    /// # Errors
+    /// See [`Resources::apply`].
+    pub(super) async fn apply(
+        &self,
+        ctx: &Context,
+        owner: &Owner,
+        resources: Resources<Planned>,
+        wanted: bool,
+        served: Availability,
+    ) -> Result<Resources<Applied>, Error> {
+        if wanted {
+            // Before there is any.
+            self.add(owner);
+        }
+        let applied = resources.apply(ctx).await?;
+        if !wanted && served == Availability::Served && applied.removed() == 0 {
+            self.forget(owner.uid());
+        }
+        Ok(applied)
+    }
+
     /// Whether objects of `kind` can be had by `owner`. Asked where they are wanted, or there may be some, only.
     ///
     /// # Errors
     /// [`Error::Kubernetes`] when the apiserver does not say.
-    pub(super) async fn are_served(
+    pub(super) async fn availability(
         &self,
         ctx: &Context,
         owner: &Owner,
         kind: &ApiResource,
         wanted: bool,
-    ) -> Result<bool, Error> {
+    ) -> Result<Availability, Error> {
         if !wanted && !self.may_have(owner) {
-            return Ok(false);
+            return Ok(Availability::Absent);
         }
         let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), owner.namespace(), kind);
         match api.list_metadata(&ListParams::default().limit(1)).await {
-            Ok(_) => Ok(true),
-            Err(kube::Error::Api(refusal)) if is_absent(&refusal) => Ok(false),
+            Ok(_) => Ok(Availability::Served),
+            Err(kube::Error::Api(refusal)) if is_absent(&refusal) => Ok(Availability::Absent),
             Err(error) => Err(Error::kubernetes(format!("list {}", kind.plural))(error)),
         }
     }
@@ -95,9 +120,4 @@ async fn owners_of(ctx: &Context, kind: &ApiResource) -> kube::Result<Vec<String
         Err(kube::Error::Api(refusal)) if is_absent(&refusal) => Ok(Vec::new()),
         Err(error) => Err(error),
     }
-}
-
-/// By the code: of a group that is not served there is no kind to give a reason for.
-fn is_absent(refusal: &kube::core::Status) -> bool {
-    refusal.code == 404 || refusal.is_forbidden()
 }

@@ -56,7 +56,7 @@ fn a_shared_login_and_certificate_are_mounted_and_named() {
     let secrets = secrets("postgres://a:b@db/postgres");
     let access = resolve(&valid(&change), connection, &secrets, &passwords(), &Identities::new()).unwrap();
 
-    let plan = plan(&valid(&change), &access, Keda::Absent);
+    let plan = plan(&valid(&change), &access, Availability::Absent);
 
     let data = plan.secrets[0].data.as_ref().unwrap();
     assert_eq!(data[secret::KAFKA_USERNAME].0, b"admin");
@@ -85,7 +85,7 @@ fn with_authority(name: &str, pem: &str) -> Secrets {
 fn planned(change: &str, secrets: &Secrets) -> Plan {
     let pipeline = valid(change);
     let access = resolve(&pipeline, plain(), secrets, &passwords(), &Identities::new()).unwrap();
-    plan(&pipeline, &access, Keda::Absent)
+    plan(&pipeline, &access, Availability::Absent)
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn planned_with(change: &str, ca: &str) -> Plan {
     secrets.insert("login-ca".to_owned(), secret(&[("ca.crt", ca)]));
     let pipeline = valid(change);
     let access = resolve(&pipeline, plain(), &secrets, &passwords(), &Identities::new()).unwrap();
-    plan(&pipeline, &access, Keda::Absent)
+    plan(&pipeline, &access, Availability::Absent)
 }
 
 fn of(plan: &Plan, service: Service) -> &ServiceObjects {

@@ -10,7 +10,7 @@ const BY_CPU: &str = "services: {inventory: {autoscaling: {maxReplicas: 3}}}";
 const BY_LAG: &str = "services: {inventory: {autoscaling: {maxReplicas: 3, targetLag: 100}}}";
 
 /// What decides on the pods of inventory.
-fn autoscaler(pipeline: &ValidPipeline, identities: &Identities, keda: Keda) -> Autoscaler {
+fn autoscaler(pipeline: &ValidPipeline, identities: &Identities, keda: Availability) -> Autoscaler {
     let secrets = secrets("postgres://a:b@db/postgres");
     let access = resolve(pipeline, plain(), &secrets, &passwords(), identities).unwrap();
     let workloads = plan(pipeline, &access, keda).workloads;
@@ -21,18 +21,18 @@ fn by_lag(
     pipeline: &ValidPipeline,
     identities: &Identities,
 ) -> (ScaledObject, Option<TriggerAuthentication>) {
-    match autoscaler(pipeline, identities, Keda::Served) {
+    match autoscaler(pipeline, identities, Availability::Served) {
         Autoscaler::Lag { scaled_object, authentication } => (*scaled_object, authentication.map(|it| *it)),
         other => panic!("{other:?}"),
     }
 }
 
 #[rstest]
-#[case::nobody_asks_for_lag(BY_CPU, Keda::Served, "by CPU")]
-#[case::nobody_misses_keda(BY_CPU, Keda::Absent, "by CPU")]
-#[case::keda_is_there(BY_LAG, Keda::Served, "by lag")]
-#[case::keda_is_missed(BY_LAG, Keda::Absent, "by CPU for lack of KEDA")]
-fn one_autoscaler_decides(#[case] change: &str, #[case] keda: Keda, #[case] expected: &str) {
+#[case::nobody_asks_for_lag(BY_CPU, Availability::Served, "by CPU")]
+#[case::nobody_misses_keda(BY_CPU, Availability::Absent, "by CPU")]
+#[case::keda_is_there(BY_LAG, Availability::Served, "by lag")]
+#[case::keda_is_missed(BY_LAG, Availability::Absent, "by CPU for lack of KEDA")]
+fn one_autoscaler_decides(#[case] change: &str, #[case] keda: Availability, #[case] expected: &str) {
     let told = match autoscaler(&valid(change), &Identities::new(), keda) {
         Autoscaler::Cpu(_) => "by CPU",
         Autoscaler::CpuForLackOfKeda(_) => "by CPU for lack of KEDA",
