@@ -22,6 +22,8 @@ mod gateway;
 mod golden;
 mod held;
 mod histories;
+#[path = "../support/installed.rs"]
+mod installed;
 mod kstatus;
 #[path = "../support/kstatus_library.rs"]
 mod kstatus_library;

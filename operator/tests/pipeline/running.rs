@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use devcluster::testing::apiserver;
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config, ResourceExt};
+use kube::{Api, Client, Config};
 use operator::controller::context::{Context, Settings};
-use operator::crd::OrderPipeline;
 use operator::leader::fence::Fence;
 use operator::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
@@ -99,27 +97,4 @@ impl Operator {
         self.ctx.shutdown.cancel();
         tokio::time::timeout(LIMIT, self.task).await.expect("the operator ends in time").unwrap();
     }
-}
-
-/// Has the apiserver serve our kinds.
-pub(crate) async fn install_crds(client: &Client) {
-    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for crd in operator::crd::all() {
-        let name = crd.name_any();
-        let params = PatchParams::apply("test").force();
-        api.patch(&name, &params, &Patch::Apply(&crd)).await.unwrap();
-        eventually(&name, || async {
-            let crd = api.get(&name).await.unwrap();
-            let conditions = crd.status.and_then(|status| status.conditions).unwrap_or_default();
-            let established = conditions.iter().any(|c| c.type_ == "Established" && c.status == "True");
-            if established { Ok(()) } else { Err(format!("{conditions:?}")) }
-        })
-        .await;
-    }
-    // Established comes a moment before the apiserver serves it.
-    eventually("pipelines are served", || async {
-        let pipelines: Api<OrderPipeline> = Api::all(client.clone());
-        pipelines.list(&ListParams::default()).await.map(drop).map_err(|error| error.to_string())
-    })
-    .await;
 }

@@ -1,9 +1,9 @@
 //! A namespace of one's own on the shared apiserver, with the operator looking after it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use devcluster::apiserver::{Apiserver, ApiserverOptions};
@@ -25,10 +25,9 @@ use operator::crd::conditions::{self, ConditionType};
 use operator::crd::{KafkaTopic, KafkaTopicStatus, OrderPipeline, RECONCILE_NOW};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
-use super::rights::install_rights;
-use super::running::{OPERATOR, Operator, Scope, client, config, create_namespace, install_crds};
+use super::installed::install;
+use super::running::{OPERATOR, Operator, Scope, client, config, create_namespace};
 
 /// Everything here takes milliseconds on an idle machine; a build beside it makes it slow.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -327,18 +326,6 @@ impl World {
 
     pub(crate) async fn end(mut self) {
         self.stop_operator().await;
-    }
-}
-
-/// Has an apiserver serve our kinds and know the operator's rights: once, since it checks a definition anew, rule by rule,
-/// each time that it gets it.
-async fn install(kubeconfig: &Path, client: &Client) {
-    static INSTALLED: Mutex<BTreeSet<PathBuf>> = Mutex::const_new(BTreeSet::new());
-    let mut installed = INSTALLED.lock().await;
-    if !installed.contains(kubeconfig) {
-        install_crds(client).await;
-        install_rights(client).await;
-        installed.insert(kubeconfig.to_owned());
     }
 }
 

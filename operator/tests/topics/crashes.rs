@@ -3,70 +3,35 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use kafka_admin::{
-    AclFilter, Admin, CoalesceOptions, Coalescing, ConnectOptions, Error, Guarded, KafkaAdmin, TopicName,
-};
-use kube::client::ClientBuilder;
-use operator::controller::context::Context;
+use kafka_admin::{AclFilter, Admin, Error, TopicName};
+use operator::controller::context::Settings;
 use operator::controller::{strimzi, topic};
-use operator::metrics::Metrics;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
 
-use super::fuse::{Fuse, KafkaFuse, KubernetesFuse};
+use super::fuse::{self, Fuse, at_every_write, until};
 use super::world::{NAME, World, config_of_the_operator, eventually, settings};
 
-/// Scenarios under way at once: each mostly waits.
-const AT_ONCE: usize = 6;
-
-/// An operator that burns `fuse`.
-async fn context(world: &World, fuse: &Arc<Fuse>) -> Arc<Context> {
-    let client = ClientBuilder::try_from(config_of_the_operator().await).unwrap();
-    let client = client.with_layer(&KubernetesFuse(Arc::clone(fuse))).build();
-    let settings = operator::controller::context::Settings {
+/// Starts controllers of topics that burn `fuse`.
+async fn begin(world: &World, fuse: Arc<Fuse>) -> JoinHandle<()> {
+    let settings = Settings {
         namespace: Some(world.namespace.clone()),
         // Deaths must not use up the time after which an object is let go with its work undone.
         cleanup_timeout: Duration::from_secs(600),
         ..settings()
     };
-    let fuse = Arc::clone(fuse);
-    let connect = Box::new(move |options: &ConnectOptions| {
-        let inner: Arc<dyn Admin> = Arc::new(KafkaAdmin::connect(options)?);
-        let fused = Arc::new(Guarded::new(inner, KafkaFuse(Arc::clone(&fuse))));
-        Ok(Arc::new(Coalescing::new(fused, CoalesceOptions::default())) as Arc<dyn Admin>)
-    });
-    let metrics = Arc::new(Metrics::new().unwrap());
-    Arc::new(Context::with_connect(client, metrics, settings, CancellationToken::new(), connect))
+    let ctx = fuse::context(config_of_the_operator().await, settings, &fuse);
+    tokio::spawn(async move {
+        tokio::join!(topic::run(Arc::clone(&ctx)), strimzi::watch(&ctx));
+    })
 }
 
-/// Runs operators that die at their n-th write until `done`; how many writes the last one had left.
-async fn until<F: Future<Output = ()>>(world: &World, writes: usize, done: impl Fn() -> F) -> usize {
-    // The whole scenario takes some dozen writes; an operator that makes no progress would go on for ever.
-    for _life in 0..100 {
-        let fuse = Fuse::new(writes);
-        let ctx = context(world, &fuse).await;
-        let operator = tokio::spawn(async move {
-            tokio::join!(topic::run(Arc::clone(&ctx)), strimzi::watch(&ctx));
-        });
-        let survived = tokio::select! {
-            () = done() => true,
-            () = fuse.burnt() => false,
-        };
-        operator.abort();
-        let _ = operator.await;
-        if survived {
-            return fuse.left();
-        }
-    }
-    panic!("no progress when the operator dies at each {writes}th write");
-}
-
-/// Two topics are made; one is changed while the other goes. Returns what there is in the end, and how many writes the
-/// longer of both took if the operator survived them all.
-async fn scenario(writes: usize) -> (Value, usize) {
+/// Two topics are made; one is changed while the other goes, by operators that die at their n-th write. Returns what there
+/// is in the end, and how many writes each of both took if the operator survived them all.
+async fn scenario(n: usize) -> (Value, [usize; 2]) {
     let mut world = World::new().await;
     world.stop().await;
+    let begin = async |fuse| begin(&world, fuse).await;
     let name = |object: &str| format!("{}.{object}", world.topic);
     let spec = |object: &str, partitions: u32, config: Value, user: &str| {
         json!({
@@ -81,7 +46,7 @@ async fn scenario(writes: usize) -> (Value, usize) {
         world.reason("orders", "Synced").await;
         world.reason("other", "Synced").await;
     };
-    let first = writes - until(&world, writes, made).await;
+    let first = until(n, begin, made).await;
 
     world.change(spec("orders", 3, json!({"segment.ms": "1000000"}), "staying")).await;
     world.delete("other").await;
@@ -89,8 +54,8 @@ async fn scenario(writes: usize) -> (Value, usize) {
         world.reason("orders", "Synced").await;
         world.gone("other").await;
     };
-    let second = writes - until(&world, writes, changed).await;
-    (outcome(&world, &name("orders"), &name("other")).await, first.max(second))
+    let second = until(n, begin, changed).await;
+    (outcome(&world, &name("orders"), &name("other")).await, [first, second])
 }
 
 /// Who has an ACL of a topic. Brokers show a change a little later than it is made.
@@ -141,7 +106,7 @@ async fn outcome(world: &World, orders: &str, other: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_killed_at_any_write_ends_where_one_that_lives_does() {
-    let (expected, writes) = scenario(usize::MAX).await;
+    let (expected, phases) = scenario(usize::MAX).await;
     assert_eq!(expected["set"], json!([r#"segment.ms=Some("1000000")"#]), "{expected}");
     assert_eq!(
         (&expected["partitions"], &expected["other is there"]),
@@ -149,18 +114,12 @@ async fn an_operator_killed_at_any_write_ends_where_one_that_lives_does() {
         "{expected}"
     );
     assert_eq!(expected["acls"], json!([["User:staying"], []]), "{expected}");
-    assert!(writes >= 5, "{writes} writes");
+    assert!(phases.iter().sum::<usize>() >= 10, "{phases:?} writes");
 
     // A right is revoked anew by each life that lets an object go, since brokers show late what there is: who never gets
     // beyond that gets nowhere.
-    let runs = futures::stream::iter(2..=writes)
-        .map(|n| async move { (n, scenario(n).await.0) })
-        .buffer_unordered(AT_ONCE);
-    runs.for_each(|(n, found)| {
-        assert_eq!(found, expected, "killed at each {n}th write");
-        std::future::ready(())
-    })
-    .await;
+    let longest = phases.into_iter().max().unwrap();
+    at_every_write(2..=longest, &expected, async |n| scenario(n).await.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -170,9 +129,7 @@ async fn a_topic_that_was_announced_is_its_objects_own_whatever_the_spec_has_bec
     world.create(json!({"partitions": 1, "adoptionPolicy": "Refuse"})).await;
     // The announcement is the first write, the creation the second; who dies then cannot write down the id.
     let fuse = Fuse::new(2);
-    let ctx = context(&world, &fuse).await;
-    let operator =
-        tokio::spawn(async move { tokio::join!(topic::run(Arc::clone(&ctx)), strimzi::watch(&ctx)) });
+    let operator = begin(&world, Arc::clone(&fuse)).await;
     fuse.burnt().await;
     operator.abort();
     let _ = operator.await;

@@ -17,6 +17,8 @@ mod crds_fresh;
 mod fuse;
 mod grants;
 mod histories;
+#[path = "../support/installed.rs"]
+mod installed;
 mod interrupted;
 mod kstatus;
 #[path = "../support/kstatus_library.rs"]

@@ -4,20 +4,19 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use devcluster::testing::{apiserver, kafka, unique};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kafka_admin::{
     Admin, ConfigAlteration, ConnectOptions, KafkaAdmin, Mode, NewTopic, PartitionGrowth, TopicDescription,
     TopicName,
 };
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config, ResourceExt};
+use kube::{Api, Client, Config};
 use operator::controller::context::{Context, Settings};
 use operator::controller::{strimzi, topic};
 use operator::crd::conditions::{self, ConditionType, State};
@@ -27,7 +26,7 @@ use operator::metrics::Metrics;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::rights::install_rights;
+use super::installed::install;
 
 /// Everything here takes milliseconds on an idle machine; a build beside it makes it slow.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -80,14 +79,9 @@ pub(crate) fn settings() -> Settings {
 
 /// The shared apiserver with our CRDs in it.
 pub(crate) async fn client() -> Client {
-    static CRDS: LazyLock<tokio::sync::Mutex<bool>> = LazyLock::new(tokio::sync::Mutex::default);
-    let client = Client::try_from(config(apiserver().kubeconfig()).await).unwrap();
-    let mut installed = CRDS.lock().await;
-    if !*installed {
-        install_crds(&client).await;
-        install_rights(&client).await;
-        *installed = true;
-    }
+    let kubeconfig = apiserver().kubeconfig();
+    let client = Client::try_from(config(kubeconfig).await).unwrap();
+    install(kubeconfig, &client).await;
     client
 }
 
@@ -133,8 +127,7 @@ impl World {
     /// With the shared broker and an apiserver of the test's own.
     pub(crate) async fn at(kubeconfig: &Path) -> Self {
         let client = Client::try_from(config(kubeconfig).await).unwrap();
-        install_crds(&client).await;
-        install_rights(&client).await;
+        install(kubeconfig, &client).await;
         Self::on(client, kubeconfig, kafka().bootstrap(), settings()).await
     }
 
@@ -380,18 +373,4 @@ where
         assert!(tokio::time::Instant::now() < deadline, "{what}: not within {LIMIT:?}; last: {last}");
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-async fn install_crds(client: &Client) {
-    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for crd in operator::crd::all() {
-        let params = PatchParams::apply("test").force();
-        api.patch(&crd.name_any(), &params, &Patch::Apply(&crd)).await.unwrap();
-    }
-    // Established comes a moment before the apiserver serves it.
-    eventually("topics are served", || async {
-        let topics: Api<KafkaTopic> = Api::all(client.clone());
-        topics.list(&ListParams::default()).await.map(drop).map_err(|error| error.to_string())
-    })
-    .await;
 }
