@@ -31,7 +31,7 @@ const LEASE: Duration = Duration::from_secs(120);
 /// How long the sender may be silent: the worst case of a batch, which its lease allows for.
 pub(super) const SILENCE: Duration = LEASE;
 /// How long a worker keeps what came of its sending while it cannot write it down: a database restarts, or another takes
-/// its place, within. Less than a pod gets to end, and so little of the lease that no other sends it meanwhile.
+/// its place, within. Less than services take to drain (20 s), and so little of the lease that no other sends it meanwhile.
 const SAVE_PATIENCE: Duration = Duration::from_secs(15);
 /// How often to look when nothing was signalled: for retries, and for what other replicas recorded.
 const IDLE_POLL: Duration = Duration::from_millis(500);

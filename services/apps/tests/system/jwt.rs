@@ -2,44 +2,37 @@
 
 use axum::routing::get;
 use axum::{Json, Router};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use rcgen::KeyPair;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::lifecycle::Binary;
+use crate::signer::Signer;
 use crate::support::{Answer, Realm, eventually, full_order};
 
 /// Somebody who makes tokens, and describes itself by OpenID Connect.
 struct Issuer {
     url: String,
-    key: KeyPair,
+    signer: Signer,
 }
 
 impl Issuer {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let key = KeyPair::generate().unwrap();
-        let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        let (x, y) = (part(&key.public_key_raw()[1..33]), part(&key.public_key_raw()[33..65]));
-        let keys =
-            json!({"keys": [{"kty": "EC", "crv": "P-256", "kid": "one", "use": "sig", "x": x, "y": y}]});
+        let signer = Signer::named("one");
+        let keys = json!({"keys": [signer.jwk()]});
         let description = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
         let routes = Router::new()
             .route("/keys", get(move || async move { Json(keys) }))
             .route("/.well-known/openid-configuration", get(move || async move { Json(description) }));
         tokio::spawn(async move { axum::serve(listener, routes).await });
-        Self { url, key }
+        Self { url, signer }
     }
 
     fn token_for(&self, audience: &str) -> String {
-        let header = Header { kid: Some("one".to_owned()), ..Header::new(Algorithm::ES256) };
         let claims =
             json!({"iss": self.url, "aud": audience, "exp": jiff::Timestamp::now().as_second() + 300});
-        encode(&header, &claims, &EncodingKey::from_ec_der(&self.key.serialize_der())).unwrap()
+        self.signer.token(&claims)
     }
 }
 

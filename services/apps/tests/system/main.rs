@@ -24,4 +24,6 @@ mod participants;
 mod pending;
 mod prepare_database;
 mod sales;
+#[path = "../../src/auth/tests/signer.rs"]
+mod signer;
 mod support;

@@ -1,6 +1,6 @@
 //! Who is let in, and what everybody else is told.
 
-use jsonwebtoken::Algorithm;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rstest::rstest;
 
 use super::*;

@@ -2,6 +2,7 @@
 
 mod access;
 mod fetching;
+mod signer;
 mod tls;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,47 +17,14 @@ use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use contract::Service;
-use jsonwebtoken::{EncodingKey, Header, encode};
-use rcgen::KeyPair;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
+use self::signer::Signer;
 use super::*;
 use crate::problem::PROBLEM_JSON;
-
-/// Somebody who signs tokens by ES256, as the key of this name.
-struct Signer {
-    kid: &'static str,
-    key: KeyPair,
-}
-
-impl Signer {
-    fn named(kid: &'static str) -> Self {
-        Self { kid, key: KeyPair::generate().unwrap() }
-    }
-
-    /// Its public key, as an issuer publishes it.
-    fn jwk(&self) -> Value {
-        let point = self.key.public_key_raw();
-        let (x, y) = (&point[1..33], &point[33..65]);
-        json!({
-            "kty": "EC", "crv": "P-256", "kid": self.kid, "use": "sig",
-            "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y)
-        })
-    }
-
-    fn token(&self, claims: &Value) -> String {
-        let mut header = Header::new(jsonwebtoken::Algorithm::ES256);
-        header.kid = Some(self.kid.to_owned());
-        self.token_under(&header, claims)
-    }
-
-    fn token_under(&self, header: &Header, claims: &Value) -> String {
-        encode(header, claims, &EncodingKey::from_ec_der(&self.key.serialize_der())).unwrap()
-    }
-}
 
 fn now() -> i64 {
     Timestamp::now().as_second()
